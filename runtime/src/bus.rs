@@ -1,0 +1,458 @@
+//! The shared event bus as the runtime sees it: one trait, one conformance suite (`distributary-connectors`), several
+//! implementations.
+//!
+//! A topic has a name, an id that a re-creation changes, and partitions; a partition is a sequence of records with
+//! growing offsets (which may have holes). Beside records the bus keeps three small things for pipelines: a *journal*
+//! topic with a conditional append, *lanes* (a token and a marker that are written in one atomic step with the records
+//! of a sink), and group offsets for lag tools.
+
+use crate::error::Response;
+use crate::time::{Epoch, WallTime};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// A position of a record, or (named `resume`, `upto`, `end`) the next position to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// The position behind this one: where to resume after having read it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a topic; deleting and creating a topic of the same name gives another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId(pub [u8; 16]);
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// A named header of a record.
+pub type Header = (String, Vec<u8>);
+
+/// How a topic's records relate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicForm {
+    /// Every record stands for itself; a correction is a record with the header `op` = `-` and the full before-image.
+    #[default]
+    Append,
+    /// The newest record of a key is its state, a null value deletes it; compacted by key.
+    Upsert,
+}
+
+/// How a topic is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicSpec {
+    /// Name: letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// Number of partitions, at least 1.
+    pub partitions: u32,
+    /// Append or upsert.
+    pub form: TopicForm,
+    /// Records older than this go, by their timestamp; `None` keeps them. Upsert topics are compacted instead.
+    pub retention_ms: Option<u64>,
+    /// The oldest records of a partition go when its bytes exceed this; `None` keeps them.
+    pub retention_bytes: Option<u64>,
+}
+
+impl TopicSpec {
+    /// Seven days: the default retention.
+    pub const RETENTION_MS: u64 = 7 * 24 * 3_600_000;
+
+    /// An append topic with the default retention.
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        Self {
+            name: name.into(),
+            partitions,
+            form: TopicForm::Append,
+            retention_ms: Some(Self::RETENTION_MS),
+            retention_bytes: None,
+        }
+    }
+
+    /// A journal: one partition that nobody but its owner truncates.
+    pub fn journal(name: impl Into<String>) -> Self {
+        Self { retention_ms: None, ..Self::new(name, 1) }
+    }
+
+    /// An upsert topic: compacted, nothing expires by age.
+    pub fn upsert(name: impl Into<String>, partitions: u32) -> Self {
+        Self { form: TopicForm::Upsert, retention_ms: None, ..Self::new(name, partitions) }
+    }
+}
+
+/// A topic as it stands on the bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its identity.
+    pub id: TopicId,
+    /// How it was made; `partitions` as of now.
+    #[serde(flatten)]
+    pub spec: TopicSpec,
+}
+
+/// First and next offset of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionOffsets {
+    /// The partition.
+    pub partition: u32,
+    /// The oldest offset that is still kept (or would be, in an empty log).
+    pub log_start: Offset,
+    /// The offset the next record will get.
+    pub end: Offset,
+}
+
+/// A record as it stands on the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position within its partition.
+    pub offset: Offset,
+    /// The producer's timestamp.
+    pub timestamp: WallTime,
+    /// Key; decides the partition and, in upsert topics, the row.
+    pub key: Option<Bytes>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers, in the order they were written.
+    pub headers: Vec<Header>,
+}
+
+impl Record {
+    /// Bytes this record counts for in budgets and retention.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let parts = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
+        (parts + headers) as u64 + Self::OVERHEAD
+    }
+
+    /// What a record costs beside its own bytes, in every budget.
+    pub const OVERHEAD: u64 = 32;
+}
+
+/// A record to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Where to; `None`: by the key as the Java client would (without a key: partition 0).
+    pub partition: Option<u32>,
+    /// The record's timestamp.
+    pub timestamp: WallTime,
+    /// Key.
+    pub key: Option<Bytes>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers.
+    pub headers: Vec<Header>,
+}
+
+/// What a partition delivered in one poll.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The partition.
+    pub partition: u32,
+    /// The records, in offset order; empty when the partition has nothing more.
+    pub records: Vec<Record>,
+    /// Where the next poll resumes.
+    pub position: Offset,
+    /// The log's end as this very fetch saw it: `position == end` is positive evidence that the partition is drained.
+    pub end: Offset,
+}
+
+/// Reads partitions of one topic from given positions. Lives on one thread.
+pub trait Consumer: Send {
+    /// Waits up to `wait` until a partition that is not paused has something, then returns at most one batch for each
+    /// such partition. A partition that was fetched and had nothing is reported too (with no records), at least every second.
+    ///
+    /// # Errors
+    /// [`BusError::OutOfRange`] when records under a position are gone, [`BusError::TopicChanged`] when the topic was
+    /// deleted or re-created; both end the consumer.
+    fn poll(&mut self, wait: Duration) -> Result<Vec<Batch>, BusError>;
+
+    /// Adds a partition, to be read from `resume`.
+    ///
+    /// # Errors
+    /// The partition does not exist, or `resume` is out of its range.
+    fn assign(&mut self, partition: u32, resume: Offset) -> Result<(), BusError>;
+
+    /// Partitions named here deliver nothing until they are not named any more.
+    fn pause(&mut self, partitions: &[u32]);
+}
+
+/// What a lane has made visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Generation of the pipeline's results.
+    pub generation: u32,
+    /// The newest epoch whose results are visible.
+    pub epoch: Epoch,
+}
+
+/// The journal offset of an incarnation's `Start`: the newer start has the greater token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Token(pub u64);
+
+/// One atomic step of a lane: records of several topics, and the marker.
+#[derive(Clone, Debug)]
+pub struct LaneCommit {
+    /// Name of the lane, unique on the bus.
+    pub lane: String,
+    /// The writer's token: must be the one that fenced the lane last.
+    pub token: Token,
+    /// The marker this commit builds on, as [`Bus::fence_lane`] or the last commit left it.
+    pub previous: Option<Marker>,
+    /// The marker after it.
+    pub marker: Marker,
+    /// (topic, record) in the order they are to stand in their partitions; every record names its partition.
+    pub records: Vec<(TopicId, NewRecord)>,
+}
+
+/// The answer to a conditional append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The entries stand at this offset and behind it, without a gap.
+    At(Offset),
+    /// Somebody else appended first; nothing was written. The log ends here.
+    Taken {
+        /// The log's end.
+        end: Offset,
+    },
+}
+
+/// What a journal holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalPage {
+    /// The entries, in order.
+    pub entries: Vec<(Offset, Vec<u8>)>,
+    /// The log's end: where the next append goes.
+    pub end: Offset,
+}
+
+/// What a bus can do beyond the least; the conformance suite shows each, and a job that needs what is missing is
+/// refused at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// `commit_lane` is atomic over several topics and its marker.
+    pub atomic_lanes: bool,
+    /// `append_journal` writes nothing when the expected offset is taken.
+    pub conditional_append: bool,
+    /// `offset_at` finds offsets by timestamp.
+    pub offsets_by_time: bool,
+    /// Upsert topics are compacted.
+    pub compaction: bool,
+    /// The largest value a record may have, in bytes.
+    pub record_bytes_max: u64,
+}
+
+/// The shared bus. Every call may come from several threads and several processes at once.
+pub trait Bus: Send + Sync {
+    /// One line that names the bus, for plans and logs.
+    fn describe(&self) -> String;
+
+    /// What it can do.
+    fn features(&self) -> Features;
+
+    /// Creates a topic; `Ok(false)` and no change when one of that name exists.
+    ///
+    /// # Errors
+    /// The name or the number of partitions is not allowed.
+    fn create_topic(&self, spec: &TopicSpec) -> Result<bool, BusError>;
+
+    /// The topic of that name, if there is one.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn topic(&self, name: &str) -> Result<Option<Topic>, BusError>;
+
+    /// All topics, by name.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn topics(&self) -> Result<Vec<Topic>, BusError>;
+
+    /// Deletes a topic and its records; readers see [`BusError::TopicChanged`].
+    ///
+    /// # Errors
+    /// There is no such topic.
+    fn delete_topic(&self, name: &str) -> Result<(), BusError>;
+
+    /// Raises the number of partitions to `partitions`.
+    ///
+    /// # Errors
+    /// There is no such topic, or it has more already.
+    fn add_partitions(&self, name: &str, partitions: u32) -> Result<(), BusError>;
+
+    /// First and next offset of every partition.
+    ///
+    /// # Errors
+    /// [`BusError::TopicChanged`] when the topic is gone.
+    fn offsets(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>, BusError>;
+
+    /// The first offset whose record's timestamp is at or after `at`; `None` when there is none.
+    ///
+    /// # Errors
+    /// The bus failed, or lacks the feature.
+    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError>;
+
+    /// Appends records, all of them or none; returns (partition, offset) of each.
+    ///
+    /// # Errors
+    /// No such topic or partition, or a record is too large.
+    fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError>;
+
+    /// Reads the given partitions from the given positions on.
+    ///
+    /// # Errors
+    /// As [`Consumer::assign`].
+    fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError>;
+
+    /// Appends to partition 0 of a journal topic iff its end is `expected`.
+    ///
+    /// # Errors
+    /// The bus failed; whether the entries stand is unknown: read the journal back.
+    fn append_journal(&self, journal: TopicId, expected: Offset, entries: &[Vec<u8>]) -> Result<Appended, BusError>;
+
+    /// Everything a journal holds from `from` on, and its end.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn read_journal(&self, journal: TopicId, from: Offset) -> Result<JournalPage, BusError>;
+
+    /// Drops what a journal holds before `before`.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn truncate_journal(&self, journal: TopicId, before: Offset) -> Result<(), BusError>;
+
+    /// Makes `token` the only one that may commit to the lane, and returns the lane's marker.
+    ///
+    /// # Errors
+    /// [`BusError::Fenced`] when a greater token has been here.
+    fn fence_lane(&self, lane: &str, token: Token) -> Result<Option<Marker>, BusError>;
+
+    /// Writes records and marker in one atomic step.
+    ///
+    /// # Errors
+    /// [`BusError::Fenced`] when token or previous marker are not the lane's own; nothing was written.
+    fn commit_lane(&self, commit: &LaneCommit) -> Result<(), BusError>;
+
+    /// Publishes the resume offsets of a group, for lag tools only: no pipeline starts from them.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn commit_group(&self, group: &str, topic: TopicId, positions: &[(u32, Offset)]) -> Result<(), BusError>;
+
+    /// The published resume offsets of a group in a topic.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn group(&self, group: &str, topic: TopicId) -> Result<Vec<(u32, Offset)>, BusError>;
+
+    /// Names of all groups that published offsets.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn groups(&self) -> Result<Vec<String>, BusError>;
+
+    /// Applies retention and compaction as of `now`; safe to run at any time, from any process. Returns the records dropped.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn maintain(&self, now: WallTime) -> Result<u64, BusError>;
+}
+
+/// What a bus answers when it does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// There is no such topic.
+    #[error("topic `{0}` does not exist; create it: `topic create {0}`")]
+    NoTopic(String),
+    /// The topic has another id than at the start, or is gone.
+    #[error(
+        "topic {topic} was deleted or re-created under its reader; its offsets mean nothing any more: start a new generation \
+         (`run --from-zero`)"
+    )]
+    TopicChanged {
+        /// The id that is gone.
+        topic: TopicId,
+    },
+    /// There is no such partition.
+    #[error("topic {topic} has no partition {partition}")]
+    NoPartition {
+        /// Name or id of the topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
+    /// Records that were to be read are gone.
+    #[error(
+        "{topic}[{partition}]: offset {resume} is out of range, the log holds {log_start}..{end}; records were lost to \
+         retention: raise it, or accept the gap with `--accept-gap`"
+    )]
+    OutOfRange {
+        /// Name or id of the topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Where reading was to go on.
+        resume: Offset,
+        /// The oldest offset there is.
+        log_start: Offset,
+        /// The log's end.
+        end: Offset,
+    },
+    /// A record is larger than the bus takes.
+    #[error("a record of {bytes} bytes for `{topic}` is larger than the bus takes ({max} bytes)")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// Size of the record.
+        bytes: u64,
+        /// The most the bus takes.
+        max: u64,
+    },
+    /// Another incarnation owns the lane.
+    #[error("lane `{lane}` belongs to another incarnation")]
+    Fenced {
+        /// The lane.
+        lane: String,
+    },
+    /// The request itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The bus could not be reached or failed; the same call may succeed later.
+    #[error("bus: {what}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        what: String,
+        /// The bus's own words.
+        reason: String,
+    },
+}
+
+impl BusError {
+    /// What the caller does about it.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        match self {
+            Self::Unavailable { .. } => Response::Retry,
+            Self::Fenced { .. } => Response::StopProcess,
+            Self::TooLarge { .. } => Response::DeadLetter,
+            _ => Response::StopPipeline,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Keys: one stable encoding and one stable hash for exchange, key group and state; Java's for bus partitions.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+
+/// A type that can be a key: ordered (which rules out floats and hash maps, whose encodings are not stable) and
+/// encodable.
+pub trait Key: Clone + Ord + Send + Serialize + DeserializeOwned + 'static {}
+impl<T: Clone + Ord + Send + Serialize + DeserializeOwned + 'static> Key for T {}
+
+/// Key groups: the unit in which keyed state is saved and moved between workers. A constant of the format.
+pub const KEY_GROUPS: usize = 256;
+
+/// One of the [`KEY_GROUPS`] slices of a keyed state. Any number of workers serves them: group modulo workers.
+#[must_use]
+pub fn key_group(hash: u64) -> u8 {
+    // The middle bits: hash tables use the low ones for the bucket and the high ones for the tag.
+    (hash >> 32) as u8
+}
+
+/// The stable encoding of a value, as it stands in state objects.
+///
+/// # Errors
+/// A `Serialize` implementation may refuse; a derived one does not.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_stdvec(value)
+}
+
+/// Reads what [`encode`] wrote.
+///
+/// # Errors
+/// The bytes are not an encoding of `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    postcard::from_bytes(bytes)
+}
+
+/// The stable hash of a key: xxh3 of its encoding.
+///
+/// ```
+/// use distributary_runtime::key::stable_hash;
+/// assert_eq!(stable_hash(&"u1"), stable_hash(&"u1".to_string()));
+/// assert_ne!(stable_hash(&"u1"), stable_hash(&"u2"));
+/// ```
+///
+/// # Panics
+/// When the key's `Serialize` refuses: the key's own code is wrong, and the record becomes a dead letter.
+#[must_use]
+pub fn stable_hash<K: Serialize>(key: &K) -> u64 {
+    thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let encoded = postcard::to_extend(key, scratch);
+    let scratch = encoded.unwrap_or_else(|_| panic!("a key must be encodable"));
+    let hash = hash_bytes(&scratch);
+    SCRATCH.set(scratch);
+    hash
+}
+
+/// The stable hash of bytes that are already encoded.
+#[must_use]
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// The partition the Java client's default partitioner gives a key, so that records keyed elsewhere land alike.
+///
+/// Source: `org.apache.kafka.common.utils.Utils.murmur2`, then `toPositive(..) % partitions`.
+///
+/// ```
+/// use distributary_runtime::key::java_partition;
+/// assert_eq!(java_partition(b"foobar", 1_000), 166);
+/// ```
+#[must_use]
+pub fn java_partition(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
+}
+
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut h: u32 = 0x9747_b28c ^ (data.len() as u32);
+    let mut words = data.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
+        k ^= k >> 24;
+        h = h.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let tail = words.remainder();
+    if !tail.is_empty() {
+        for (i, byte) in tail.iter().enumerate() {
+            h ^= u32::from(*byte) << (8 * i);
+        }
+        h = h.wrapping_mul(M);
+    }
+    h ^= h >> 13;
+    h = h.wrapping_mul(M);
+    h ^ (h >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::murmur2;
+
+    /// The vectors of Kafka's own `UtilsTest.testMurmur2`.
+    #[test]
+    fn murmur2_is_the_java_clients() {
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
+        }
+    }
+}
