@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use timely::PartialOrder;
 use timely::progress::Timestamp;
-use timely::progress::timestamp::PathSummary;
+use timely::progress::timestamp::{PathSummary, Refines};
 
 /// The one timely timestamp: the unit of atomic progress of a pipeline.
 ///
@@ -42,6 +42,17 @@ impl Timestamp for Epoch {
     fn minimum() -> Self {
         Self(0)
     }
+}
+
+impl timely::order::TotalOrder for Epoch {}
+
+/// The outermost scope of a dataflow has no time of its own.
+impl Refines<()> for Epoch {
+    fn to_inner((): ()) -> Self {
+        Self(0)
+    }
+    fn to_outer(self) {}
+    fn summarize((): ()) {}
 }
 
 /// No path of a pipeline advances an epoch: there are no loops outside a view.

@@ -1,0 +1,162 @@
+//! The dataflow of one worker while it is built, and the plan that is read off it.
+//!
+//! A job is a function over a [`Graph`]. It runs once without workers to give the plan, and once on each worker to give
+//! the dataflow: what is planned is what runs.
+
+use crate::binding::BindingLog;
+use crate::error::Result;
+use crate::operator::DeadLetter;
+use crate::plan::{Node, NodeId, Plan, SinkNode, SourceNode, StateNode};
+use crate::sink::OutRecord;
+use crate::state::Snapshot;
+use crate::time::{Epoch, Watermark};
+use crate::update::Update;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use timely::dataflow::{Scope, Stream};
+
+/// A stream of timely, by our epoch, in vectors.
+pub type Timely<'s, T> = Stream<'s, Epoch, Vec<T>>;
+
+/// A collection that changes: a stream of updates, and where in the plan it comes from.
+pub struct Collection<'s, D> {
+    pub(crate) stream: Timely<'s, Update<D>>,
+    pub(crate) node: NodeId,
+}
+
+impl<D: Clone + 'static> Clone for Collection<'_, D> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), node: self.node }
+    }
+}
+
+/// What an operator says of itself to the plan.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// The operator: `map`, `window`, ...
+    pub kind: &'static str,
+    /// What exactly, in words; all that changes results stands here.
+    pub detail: String,
+    /// Its state.
+    pub state: Option<StateNode>,
+}
+
+impl Spec {
+    /// An operator without state.
+    pub fn new(kind: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), state: None }
+    }
+
+    /// The name and types of its state.
+    #[must_use]
+    pub fn with_state<K, V>(self, name: &str) -> Self {
+        let types = format!("{} -> {}", std::any::type_name::<K>(), std::any::type_name::<V>());
+        Self { state: Some(StateNode { name: name.into(), types }), ..self }
+    }
+}
+
+/// Where a worker starts, and how its operators get and save their state.
+pub trait Worker {
+    /// The first epoch that this incarnation works on: behind the checkpoint it restored.
+    fn start(&self) -> Epoch;
+    /// The first epoch that is not a replay.
+    fn live(&self) -> Epoch;
+    /// The pipeline's watermark before [`Worker::start`].
+    fn watermark(&self) -> Watermark;
+    /// Loads what the checkpoint holds of this worker's key groups.
+    ///
+    /// # Errors
+    /// The state was written by other types, or is damaged.
+    fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()>;
+    /// Takes over a finished snapshot.
+    fn save(&self, saved: Saved);
+}
+
+/// The snapshot of one state of one worker, complete.
+#[derive(Debug)]
+pub struct Saved {
+    /// Which state.
+    pub state: StateNode,
+    /// The worker it lived on.
+    pub worker: usize,
+    /// As of the close of this epoch.
+    pub epoch: Epoch,
+    /// Its changed key groups.
+    pub slices: Vec<crate::state::Slice>,
+}
+
+/// The dataflow of one worker while it is built.
+#[derive(Clone)]
+pub struct Graph<'s> {
+    scope: Scope<'s, Epoch>,
+    shared: Rc<Shared<'s>>,
+}
+
+pub(crate) struct Shared<'s> {
+    pub(crate) plan: RefCell<Plan>,
+    pub(crate) bindings: BindingLog,
+    pub(crate) worker: Rc<dyn Worker>,
+    pub(crate) dead: RefCell<Vec<Timely<'s, DeadLetter>>>,
+    pub(crate) outputs: RefCell<BTreeMap<String, Vec<Timely<'s, OutRecord>>>>,
+    pub(crate) errors: RefCell<Vec<crate::error::Error>>,
+}
+
+impl<'s> Graph<'s> {
+    /// An empty dataflow in `scope`.
+    pub fn new(scope: Scope<'s, Epoch>, bindings: BindingLog, worker: Rc<dyn Worker>) -> Self {
+        let shared = Shared {
+            plan: RefCell::default(),
+            bindings,
+            worker,
+            dead: RefCell::default(),
+            outputs: RefCell::default(),
+            errors: RefCell::default(),
+        };
+        Self { scope, shared: Rc::new(shared) }
+    }
+
+    /// The scope everything is built in.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'s, Epoch> {
+        self.scope
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared<'s>> {
+        &self.shared
+    }
+
+    /// Adds a node to the plan.
+    pub fn node(&self, spec: Spec, inputs: &[NodeId]) -> NodeId {
+        self.add(spec, inputs, None, None)
+    }
+
+    pub(crate) fn add(&self, spec: Spec, inputs: &[NodeId], source: Option<SourceNode>, sink: Option<SinkNode>) -> NodeId {
+        let mut plan = self.shared.plan.borrow_mut();
+        let id = plan.nodes.len() as NodeId;
+        let Spec { kind, detail, state } = spec;
+        plan.nodes.push(Node { id, kind: kind.into(), detail, inputs: inputs.to_vec(), state, source, sink });
+        id
+    }
+
+    /// Sends encoded results to the lanes of a sink group.
+    pub fn output(&self, group: &str, records: Timely<'s, OutRecord>) {
+        self.shared.outputs.borrow_mut().entry(group.to_string()).or_default().push(records);
+    }
+
+    /// Sends records that were set aside to the pipeline's dead letters.
+    pub fn set_aside(&self, dead: Timely<'s, DeadLetter>) {
+        self.shared.dead.borrow_mut().push(dead);
+    }
+
+    /// Remembers an error of the building; it is returned when the graph is complete.
+    pub fn refuse(&self, error: crate::error::Error) {
+        self.shared.errors.borrow_mut().push(error);
+    }
+
+    /// The plan so far.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.shared.plan.borrow().clone()
+    }
+}

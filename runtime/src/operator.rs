@@ -1,0 +1,307 @@
+//! The two shapes of an operator: one that looks at a record alone, and one that keeps keyed state and works epoch by
+//! epoch. An operator of `distributary-operators` is one small file that fills in one of them.
+
+use crate::binding::Binding;
+use crate::graph::{Collection, Graph, Saved, Spec};
+use crate::plan::NodeId;
+use crate::state::{Slice, Snapshot};
+use crate::time::{Epoch, Watermark};
+use crate::update::{Data, Diff, Origin, Update};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::operate::FrontierInterest;
+
+/// A record that an operator set aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Which record.
+    pub origin: Origin,
+    /// The node of the plan that could not use it.
+    pub node: NodeId,
+    /// Copies set aside (negative: one that was set aside before is retracted).
+    pub diff: Diff,
+    /// Why. May hold what user code said, so it goes to the dead-letter topic and never to a log.
+    pub cause: String,
+}
+
+/// What an operator gives.
+#[derive(Debug)]
+pub struct Emit<D, Out> {
+    node: NodeId,
+    out: Vec<Update<Out>>,
+    late: Vec<Update<D>>,
+    dead: Vec<DeadLetter>,
+}
+
+impl<D, Out> Emit<D, Out> {
+    fn new(node: NodeId) -> Self {
+        Self { node, out: Vec::new(), late: Vec::new(), dead: Vec::new() }
+    }
+
+    /// The operator's place in the plan: part of the origin of an aggregate.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Gives a result.
+    #[inline]
+    pub fn give(&mut self, update: Update<Out>) {
+        self.out.push(update);
+    }
+
+    /// Refuses an update as late; it goes, unchanged, to the late output.
+    pub fn refuse_late(&mut self, update: Update<D>) {
+        self.late.push(update);
+    }
+
+    /// Sets a record aside with its cause.
+    pub fn set_aside(&mut self, origin: Origin, diff: Diff, cause: impl Into<String>) {
+        self.dead.push(DeadLetter { origin, node: self.node, diff, cause: cause.into() });
+    }
+}
+
+/// An operator that looks at each record alone. `each` may emit anything for it, at once.
+pub fn stateless<'s, D: Data, Out: Data>(
+    graph: &Graph<'s>,
+    input: &Collection<'s, D>,
+    spec: Spec,
+    mut each: impl FnMut(Update<D>, &mut Emit<D, Out>) + 'static,
+) -> Collection<'s, Out> {
+    let name = spec.kind;
+    let node = graph.node(spec, &[input.node]);
+    let mut builder = OperatorBuilder::new(name.to_string(), graph.scope());
+    let mut handle = builder.new_input(input.stream.clone(), Pipeline);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (out, stream) = builder.new_output::<Vec<Update<Out>>>();
+    let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
+    let (mut out, mut dead) =
+        (OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out), OutputBuilder::<_, CapacityContainerBuilder<_>>::from(dead));
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut emit = Emit::new(node);
+        move |_frontiers| {
+            handle.for_each(|time, updates| {
+                for update in updates.drain(..) {
+                    each(update, &mut emit);
+                }
+                if !emit.out.is_empty() {
+                    let capability = time.retain(0);
+                    out.activate().session(&capability).give_container(&mut emit.out);
+                    emit.out.clear();
+                }
+                if !emit.dead.is_empty() {
+                    let capability = time.retain(1);
+                    dead.activate().session(&capability).give_container(&mut emit.dead);
+                    emit.dead.clear();
+                }
+            });
+        }
+    });
+    graph.set_aside(dead_stream);
+    Collection { stream, node }
+}
+
+/// When a stateful operator may see an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As it arrives, as long as it belongs to the lowest open epoch: for operators whose result does not depend on order.
+    Any,
+    /// At the close of its epoch, sorted by origin.
+    Canonical,
+}
+
+/// What an operator may know about the epoch that closes: never a clock.
+#[derive(Debug)]
+pub struct Closing<'a> {
+    /// The epoch's binding.
+    pub binding: &'a Binding,
+    /// The pipeline's watermark before it.
+    pub before: Watermark,
+}
+
+impl Closing<'_> {
+    /// The pipeline's watermark as of this epoch.
+    #[must_use]
+    pub fn watermark(&self) -> Watermark {
+        self.binding.watermark
+    }
+}
+
+/// An operator that keeps keyed state. It sees epochs one after the other: all updates of an epoch, its close, then the next.
+pub trait Logic<D: Data>: 'static {
+    /// What it gives.
+    type Out: Data;
+    /// When it may see an update.
+    const ORDER: Order;
+
+    /// Takes one update of the lowest open epoch. Must leave the state untouched when it sets the record aside.
+    fn apply(&mut self, update: Update<D>, emit: &mut Emit<D, Self::Out>);
+
+    /// The epoch is complete: give what it changed, in an order that no hash map decides.
+    fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<D, Self::Out>);
+
+    /// Its state, to be saved and restored.
+    fn state(&mut self) -> &mut dyn Snapshot;
+
+    /// The state has been restored: rebuild what is derived from it.
+    fn restored(&mut self) {}
+}
+
+/// What a stateful operator gives.
+pub struct Outputs<'s, D, Out> {
+    /// Its results.
+    pub results: Collection<'s, Out>,
+    /// What it refused as late, unchanged.
+    pub late: Collection<'s, D>,
+}
+
+/// An operator with keyed state. `route` is the key group of an update (see [`crate::key::key_group`]): it decides the worker.
+pub fn stateful<'s, D: Data, L: Logic<D>>(
+    graph: &Graph<'s>,
+    input: &Collection<'s, D>,
+    spec: Spec,
+    route: impl Fn(&D) -> u8 + 'static,
+    mut logic: L,
+) -> Outputs<'s, D, L::Out> {
+    let name = spec.kind;
+    let state = spec.state.clone();
+    let node = graph.node(spec, &[input.node]);
+    let (scope, index) = (graph.scope(), graph.scope().index());
+    let shared = graph.shared();
+    let (worker, bindings) = (shared.worker.clone(), shared.bindings.clone());
+    if let Some(state) = &state {
+        if let Err(error) = worker.restore(state, logic.state()) {
+            graph.refuse(error);
+        }
+        logic.restored();
+    }
+
+    let mut builder = OperatorBuilder::new(name.to_string(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let mut handle = builder.new_input(input.stream.clone(), Exchange::new(move |u: &Update<D>| u64::from(route(&u.0))));
+    let (out, out_stream) = builder.new_output::<Vec<Update<L::Out>>>();
+    let (late, late_stream) = builder.new_output::<Vec<Update<D>>>();
+    let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
+    let mut outputs =
+        OutPorts { out: OutputBuilder::from(out), late: OutputBuilder::from(late), dead: OutputBuilder::from(dead) };
+    builder.build(move |mut capabilities| {
+        let mut driver =
+            Driver { logic, stash: BTreeMap::new(), open: worker.start(), watermark: worker.watermark(), emit: Emit::new(node) };
+        let mut snapshot: Option<(Epoch, Vec<Slice>)> = None;
+        for capability in &mut capabilities {
+            capability.downgrade(&driver.open);
+        }
+        move |frontiers| {
+            handle.for_each(|time, updates| driver.take(*time.time(), updates));
+            outputs.flush(&mut driver.emit, &capabilities);
+            while !frontiers[0].less_equal(&driver.open) {
+                // An empty frontier is the end of the pipeline: there is no binding behind the last one.
+                let Some(binding) = bindings.get(driver.open) else { break };
+                driver.close(&binding);
+                outputs.flush(&mut driver.emit, &capabilities);
+                for capability in &mut capabilities {
+                    capability.downgrade(&driver.open);
+                }
+                if state.is_some() && binding.is_checkpoint() && binding.epoch >= worker.live() {
+                    driver.logic.state().begin_snapshot();
+                    snapshot = Some((binding.epoch, Vec::new()));
+                }
+                driver.take_stashed();
+                outputs.flush(&mut driver.emit, &capabilities);
+            }
+            if frontiers[0].is_empty() {
+                capabilities.clear();
+            }
+            // One slice a visit: a checkpoint never holds up the records for longer than one key group takes.
+            if let Some((epoch, slices)) = &mut snapshot {
+                if let Some(slice) = driver.logic.state().drain_slice() {
+                    slices.push(slice);
+                    activator.activate();
+                } else if let Some(state) = &state {
+                    let (epoch, slices) = (*epoch, std::mem::take(slices));
+                    worker.save(Saved { state: state.clone(), worker: index, epoch, slices });
+                    snapshot = None;
+                }
+            }
+        }
+    });
+    graph.set_aside(dead_stream);
+    Outputs { results: Collection { stream: out_stream, node }, late: Collection { stream: late_stream, node } }
+}
+
+type Port<T> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<T>>>;
+
+struct OutPorts<D: 'static, Out: 'static> {
+    out: Port<Update<Out>>,
+    late: Port<Update<D>>,
+    dead: Port<DeadLetter>,
+}
+
+impl<D: Data, Out: Data> OutPorts<D, Out> {
+    fn flush(&mut self, emit: &mut Emit<D, Out>, capabilities: &[Capability<Epoch>]) {
+        let [out, late, dead] = capabilities else { return };
+        send(&mut self.out, out, &mut emit.out);
+        send(&mut self.late, late, &mut emit.late);
+        send(&mut self.dead, dead, &mut emit.dead);
+    }
+}
+
+fn send<T: 'static>(port: &mut Port<T>, capability: &Capability<Epoch>, batch: &mut Vec<T>) {
+    if !batch.is_empty() {
+        port.activate().session(capability).give_container(batch);
+        batch.clear();
+    }
+}
+
+/// Feeds epochs to a logic one after the other.
+struct Driver<D: Data, L: Logic<D>> {
+    logic: L,
+    /// Updates of epochs that are not open yet, or (in canonical order) of the open one.
+    stash: BTreeMap<Epoch, Vec<Update<D>>>,
+    /// The lowest epoch that has not closed.
+    open: Epoch,
+    watermark: Watermark,
+    emit: Emit<D, L::Out>,
+}
+
+impl<D: Data, L: Logic<D>> Driver<D, L> {
+    fn take(&mut self, epoch: Epoch, updates: &mut Vec<Update<D>>) {
+        assert!(epoch >= self.open, "an update of epoch {epoch} arrived after its close");
+        if L::ORDER == Order::Any && epoch == self.open {
+            for update in updates.drain(..) {
+                self.logic.apply(update, &mut self.emit);
+            }
+        } else {
+            self.stash.entry(epoch).or_default().append(updates);
+        }
+    }
+
+    fn close(&mut self, binding: &Binding) {
+        if let Some(mut updates) = self.stash.remove(&self.open) {
+            if L::ORDER == Order::Canonical {
+                updates.sort_by(|a, b| (a.1, a.2).cmp(&(b.1, b.2)));
+            }
+            for update in updates {
+                self.logic.apply(update, &mut self.emit);
+            }
+        }
+        self.logic.close(&Closing { binding, before: self.watermark }, &mut self.emit);
+        self.watermark = binding.watermark;
+        self.open = self.open.next();
+    }
+
+    /// Works ahead on what has already arrived of the epoch that is open now.
+    fn take_stashed(&mut self) {
+        if L::ORDER == Order::Any
+            && let Some(mut updates) = self.stash.remove(&self.open)
+        {
+            self.take(self.open, &mut updates);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The plan of a job as data: printable, diffable, and the same for live, replay, backfill and test.
+
+use crate::bus::TopicForm;
+use crate::error::{Error, Result};
+use crate::sink::Guarantee;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A node's number: its place in the plan.
+pub type NodeId = u32;
+
+/// One operator, source or sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its place in the plan.
+    pub id: NodeId,
+    /// The operator: `source`, `map`, `window`, `sink`, ...
+    pub kind: String,
+    /// What exactly, in words: settings that change results stand here, for they are part of the fingerprint.
+    pub detail: String,
+    /// Where its input comes from.
+    pub inputs: Vec<NodeId>,
+    /// Its state, if it keeps any.
+    pub state: Option<StateNode>,
+    /// What it reads, if it is a source.
+    pub source: Option<SourceNode>,
+    /// What it writes, if it is a sink.
+    pub sink: Option<SinkNode>,
+}
+
+/// The state of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateNode {
+    /// Its name: the only mandatory name in a job, unique in it.
+    pub name: String,
+    /// Names of the key's and the value's types.
+    pub types: String,
+}
+
+impl StateNode {
+    /// Identifies the types: state written by others is not read.
+    #[must_use]
+    pub fn type_fingerprint(&self) -> u64 {
+        crate::key::hash_bytes(self.types.as_bytes())
+    }
+}
+
+/// A source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceNode {
+    /// Index among the sources.
+    pub source: u16,
+    /// The topic it reads.
+    pub topic: String,
+    /// Watermark delay: how far behind the greatest event time the partition's watermark stays.
+    pub delay_ms: i64,
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkNode {
+    /// Index among the sinks.
+    pub sink: u16,
+    /// The group whose lanes it shares: `topics`, or its own.
+    pub group: String,
+    /// Where it writes.
+    pub target: SinkTarget,
+    /// What it promises.
+    pub guarantee: Guarantee,
+    /// What arrives here: results, late records, dead letters.
+    pub role: SinkRole,
+}
+
+/// What a sink is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkRole {
+    /// Results of the job.
+    Results,
+    /// Records that a window refused as late.
+    Late,
+    /// Records that were set aside with their cause.
+    DeadLetters,
+}
+
+/// Where a sink writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkTarget {
+    /// A topic of the bus, created at start if it is missing.
+    Topic {
+        /// Its name.
+        name: String,
+        /// Append or upsert.
+        form: TopicForm,
+    },
+    /// A file of JSON lines.
+    JsonLines {
+        /// Its path.
+        path: String,
+    },
+    /// The standard output of the process.
+    Stdout,
+    /// A handle held by the test.
+    Memory {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for SinkTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic { name, form: TopicForm::Append } => write!(f, "topic {name} (append)"),
+            Self::Topic { name, form: TopicForm::Upsert } => write!(f, "topic {name} (upsert)"),
+            Self::JsonLines { path } => write!(f, "file {path}"),
+            Self::Stdout => f.write_str("stdout"),
+            Self::Memory { name } => write!(f, "memory {name}"),
+        }
+    }
+}
+
+/// All nodes, in the order in which the job named them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The nodes; a node's id is its index.
+    pub nodes: Vec<Node>,
+}
+
+impl Plan {
+    /// The sources, in order.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceNode> {
+        self.nodes.iter().filter_map(|n| n.source.as_ref())
+    }
+
+    /// The sinks, in order.
+    pub fn sinks(&self) -> impl Iterator<Item = &SinkNode> {
+        self.nodes.iter().filter_map(|n| n.sink.as_ref())
+    }
+
+    /// The states, in order.
+    pub fn states(&self) -> impl Iterator<Item = &StateNode> {
+        self.nodes.iter().filter_map(|n| n.state.as_ref())
+    }
+
+    /// The names of the sink groups, in order, each once.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.sinks().map(|s| s.group.as_str()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// Identifies the plan: results of another plan are another generation's.
+    #[must_use]
+    pub fn fingerprint(&self) -> u128 {
+        let text = serde_json::to_vec(self).unwrap_or_else(|_| unreachable!("a plan is plain data"));
+        xxhash_rust::xxh3::xxh3_128(&text)
+    }
+
+    /// Checks what can be known before anything runs.
+    ///
+    /// # Errors
+    /// Two states of one name, no source, or no sink.
+    pub fn check(&self) -> Result<()> {
+        let mut names: Vec<&str> = self.states().map(|s| s.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
+            let what = format!("the state name `{}` is used twice", twice[0]);
+            return Err(Error::refused(what, "give every aggregate, fold and dedup of a job a name of its own"));
+        }
+        if self.sources().next().is_none() {
+            return Err(Error::refused("the job reads nothing", "begin with `flow.read::<..>()`"));
+        }
+        if !self.sinks().any(|s| s.role == SinkRole::Results) {
+            return Err(Error::refused("the job has no sink", "end a chain with `.to(..)`"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs one operator, or a few, over given epochs without a bus: for doctests and property tests of operators.
+
+use crate::binding::{Binding, BindingLog};
+use crate::error::Result;
+use crate::graph::{Collection, Graph, Saved, Worker};
+use crate::operator::DeadLetter;
+use crate::plan::StateNode;
+use crate::state::Snapshot;
+use crate::time::{Epoch, EventTime, WallTime, Watermark};
+use crate::update::{Data, Origin, Stamp, Update};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Mutex;
+use timely::dataflow::InputHandle;
+use timely::dataflow::operators::{Concatenate, Input, Inspect, Probe};
+
+/// The input of one epoch, and the pipeline's watermark at its close.
+#[derive(Clone, Debug)]
+pub struct Step<D> {
+    /// Updates of the epoch.
+    pub updates: Vec<Update<D>>,
+    /// The watermark its binding carries.
+    pub watermark: EventTime,
+}
+
+/// What came out, by epoch, in the order it came.
+#[derive(Clone, Debug)]
+pub struct Observed<Out> {
+    /// Results.
+    pub results: Vec<(Epoch, Update<Out>)>,
+    /// Dead letters of all operators.
+    pub dead: Vec<(Epoch, DeadLetter)>,
+}
+
+/// An update of source 0, partition 0, with the given offset, event time and `seen` watermark.
+///
+/// ```
+/// use distributary_runtime::testing::update;
+/// let (data, stamp, diff) = update("a", 7, 1_000, 0);
+/// assert_eq!((data, stamp.time.0, diff), ("a", 1_000, 1));
+/// ```
+pub fn update<D>(data: D, offset: u64, time: i64, seen: i64) -> Update<D> {
+    (data, Stamp { origin: Origin::record(0, 0, offset), time: EventTime(time), seen: EventTime(seen) }, 1)
+}
+
+/// Feeds `steps` as epochs 1, 2, ... to what `build` makes, on one worker.
+pub fn run<D: Data, Out: Data>(
+    steps: Vec<Step<D>>,
+    build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
+) -> Observed<Out> {
+    let steps = Mutex::new(steps);
+    timely::execute_directly(move |timely_worker| {
+        let steps = steps.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let log = BindingLog::default();
+        let results = Rc::new(RefCell::new(Vec::new()));
+        let dead = Rc::new(RefCell::new(Vec::new()));
+        let mut input = InputHandle::<Epoch, timely::container::CapacityContainerBuilder<Vec<Update<D>>>>::new();
+        let probe = timely_worker.dataflow(|scope| {
+            let graph = Graph::new(scope, log.clone(), Rc::new(FromTheBeginning));
+            let stream = scope.input_from(&mut input);
+            let out = build(&graph, Collection { stream, node: 0 });
+            let (results, dead_out) = (results.clone(), dead.clone());
+            let streams = std::mem::take(&mut *graph.shared().dead.borrow_mut());
+            scope.concatenate(streams).inspect_batch(move |t, d| dead_out.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
+            let stream = out.stream.inspect_batch(move |t, d| results.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
+            stream.probe().0
+        });
+        input.advance_to(Epoch(1));
+        for (epoch, step) in (1..).map(Epoch).zip(steps) {
+            let closed_at = WallTime(epoch.0 as i64);
+            let (ranges, lifts, controls) = (Vec::new(), Vec::new(), Vec::new());
+            log.insert(Rc::new(Binding { epoch, closed_at, watermark: step.watermark, ranges, lifts, controls }));
+            for update in step.updates {
+                input.send(update);
+            }
+            input.advance_to(epoch.next());
+            while probe.less_than(&epoch.next()) {
+                timely_worker.step();
+            }
+        }
+        input.close();
+        while timely_worker.step() {}
+        Observed { results: results.take(), dead: dead.take() }
+    })
+}
+
+/// A worker that restores and saves nothing.
+struct FromTheBeginning;
+
+impl Worker for FromTheBeginning {
+    fn start(&self) -> Epoch {
+        Epoch(1)
+    }
+    fn live(&self) -> Epoch {
+        Epoch(1)
+    }
+    fn watermark(&self) -> Watermark {
+        EventTime::MIN
+    }
+    fn restore(&self, _: &StateNode, _: &mut dyn Snapshot) -> Result<()> {
+        Ok(())
+    }
+    fn save(&self, _: Saved) {}
+}
