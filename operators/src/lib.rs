@@ -1,1 +1,3 @@
-//! x
+//! Pure operators on `(data, stamp, diff)`: no I/O, no clock, no threads.
+
+pub mod aggregate;
