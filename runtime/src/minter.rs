@@ -138,7 +138,7 @@ impl Minter {
     /// Whether more may be in flight.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.in_flight.len() < self.settings.epochs_in_flight_max && self.in_flight_bytes < self.settings.bytes_in_flight_max
+        (self.in_flight.len() as u64) < self.settings.epochs_in_flight_max && self.in_flight_bytes < self.settings.bytes_in_flight_max
     }
 
     /// Whether to close the open epoch, `elapsed` after the last one was closed.
