@@ -5,5 +5,6 @@ pub mod error;
 pub mod failpoint;
 pub mod key;
 pub mod sink;
+pub mod state;
 pub mod time;
 pub mod update;

@@ -1,0 +1,45 @@
+//! Keyed state, and how it becomes durable.
+//!
+//! An operator keeps its state in a [`KeyedState`]: a hash table for each of the 256 key groups. A checkpoint fixes it at the
+//! close of an epoch ([`Snapshot::begin_snapshot`]) and then takes it out one key group at a time, between the epochs that
+//! follow ([`Snapshot::drain_slice`]); a key that changes in the meantime is saved first. A [`Slice`] is either a base (all
+//! keys of the group) or a delta (the keys that changed since the last snapshot).
+//!
+//! Each worker packs the slices of a state into one immutable [object](ObjectWriter); the [`Manifest`] of the checkpoint names,
+//! for every key group, its base and the deltas behind it; both lie in a [`CheckpointStore`].
+
+mod keyed;
+mod slice;
+
+pub use keyed::{DELTAS_MAX, KeyedState, sub_hash};
+pub use slice::{Entries, Slice, SliceKind};
+
+use crate::error::Result;
+use bytes::Bytes;
+
+/// A state of whatever types, as a checkpoint sees it.
+pub trait Snapshot {
+    /// Fixes the state as it is now, in time independent of the number of keys.
+    ///
+    /// # Panics
+    /// When the last snapshot is not drained yet: checkpoints follow one another.
+    fn begin_snapshot(&mut self);
+
+    /// Takes out the next key group that has something to write, as it was at `begin_snapshot`; `None` when there is no more.
+    ///
+    /// The slice counts as durable from here on: whoever cannot make it so calls [`Snapshot::rebase`].
+    ///
+    /// # Errors
+    /// A key or value refuses to be encoded.
+    fn drain_slice(&mut self) -> Result<Option<Slice>>;
+
+    /// Forgets what was written: slices were lost, so the next snapshot writes a base wherever there was anything. A snapshot
+    /// that is not drained ends here.
+    fn rebase(&mut self);
+
+    /// Replaces a key group by its base and the deltas behind it, oldest first.
+    ///
+    /// # Errors
+    /// A slice is not one of this state and this key group.
+    fn restore(&mut self, group: u8, slices: &[Bytes]) -> Result<()>;
+}
