@@ -6,6 +6,7 @@
 //! changed keys to be kept up to date on the way.
 
 use super::Snapshot;
+use super::chain::{self, Chain, Counts};
 use super::slice::{Collector, Entries, Slice, SliceKind};
 use crate::error::{Error, Result};
 use crate::key::{KEY_GROUPS, Key, key_group, stable_hash};
@@ -15,16 +16,6 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
 use serde::de::DeserializeOwned;
 use std::any::type_name;
-use std::cmp::Reverse;
-
-/// A key group gets a new base after this many deltas. It bounds what a restore has to read and how long old objects live;
-/// and with 1 % of the keys changing, a checkpoint writes about 1/17 of the groups anew and 1 % of the rest: 7 % of a full one
-/// (with 8 it would be 12 %).
-pub const DELTAS_MAX: usize = 16;
-
-/// A key group also gets a new base when its deltas come to more than 1/2 of its base: a chain is then never longer than one and
-/// a half bases, and a base is written only after at least half its size in deltas.
-const DELTAS_SHARE: u64 = 2;
 
 /// A table keeps its memory until it is emptier than 1/4; it is then cut to twice its content, so that it does not grow again
 /// at once.
@@ -81,14 +72,6 @@ struct Group<K, V> {
     chain: Chain,
 }
 
-#[derive(Default)]
-struct Counts {
-    /// Slots with a value.
-    live: usize,
-    /// Slots that changed in the current generation.
-    dirty: usize,
-}
-
 /// What a snapshot under way still wants from a group.
 struct Pending {
     kind: SliceKind,
@@ -96,17 +79,6 @@ struct Pending {
     generation: u32,
     /// What it shows of keys that have changed again since.
     saved: Collector,
-}
-
-/// What is written of a group.
-#[derive(Default)]
-struct Chain {
-    /// Bytes of the base, if there is one.
-    base: Option<u64>,
-    deltas: usize,
-    deltas_bytes: u64,
-    /// Slices were lost: only a base will do.
-    lost: bool,
 }
 
 impl<K: Key, V: Data> KeyedState<K, V> {
@@ -183,18 +155,6 @@ impl<K: Key, V: Data> KeyedState<K, V> {
         self.groups[usize::from(group)].table.iter().filter_map(|slot| Some((slot.hash, &slot.key, slot.value.as_ref()?)))
     }
 
-    /// What the snapshot that begins writes of each group. Of those for which a delta would do, the longest chains get a base
-    /// all the same, as many as must per snapshot so that not all come due at once.
-    fn due(&self) -> Vec<Option<SliceKind>> {
-        let mut due: Vec<_> = self.groups.iter().map(|group| group.chain.due(&group.counts)).collect();
-        let mut deltas: Vec<usize> = (0..KEY_GROUPS).filter(|g| due[*g] == Some(SliceKind::Delta)).collect();
-        deltas.sort_by_key(|g| Reverse(self.groups[*g].chain.deltas));
-        for g in &deltas[..deltas.len() / (DELTAS_MAX + 1)] {
-            due[*g] = Some(SliceKind::Base);
-        }
-        due
-    }
-
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -237,7 +197,7 @@ impl<K: Key, V: Data> Snapshot for KeyedState<K, V> {
         let generation = self.generation;
         self.generation += 1;
         self.cursor = 0;
-        let due = self.due();
+        let due = chain::due(self.groups.iter().map(|group| (&group.chain, &group.counts)));
         for (group, kind) in self.groups.iter_mut().zip(due) {
             group.pending = kind.map(|kind| Pending { kind, generation, saved: Collector::default() });
             group.counts.dirty = 0;
@@ -262,8 +222,8 @@ impl<K: Key, V: Data> Snapshot for KeyedState<K, V> {
     fn rebase(&mut self) {
         self.cursor = KEY_GROUPS;
         for group in &mut self.groups {
-            let written = group.pending.take().is_some() || group.chain.base.is_some();
-            group.chain.lost |= written;
+            let began = group.pending.take().is_some();
+            group.chain.lose(began);
         }
     }
 
@@ -341,33 +301,6 @@ impl Pending {
             self.saved.push(&slot.key, slot.value.as_ref());
         }
         slot.saved = live;
-    }
-}
-
-impl Chain {
-    /// What the next snapshot writes of a group, if anything.
-    fn due(&self, counts: &Counts) -> Option<SliceKind> {
-        let deltas_too_large = |base| self.deltas_bytes * DELTAS_SHARE > base;
-        match self.base {
-            _ if self.lost => Some(SliceKind::Base),
-            None if counts.live == 0 => None,
-            Some(_) if counts.dirty == 0 => None,
-            None => Some(SliceKind::Base),
-            // A delta of half the group is no better than a base.
-            Some(_) if counts.dirty * 2 >= counts.live => Some(SliceKind::Base),
-            Some(base) if self.deltas >= DELTAS_MAX || deltas_too_large(base) => Some(SliceKind::Base),
-            Some(_) => Some(SliceKind::Delta),
-        }
-    }
-
-    fn add(&mut self, kind: SliceKind, bytes: u64) {
-        match kind {
-            SliceKind::Base => *self = Self { base: Some(bytes), ..Self::default() },
-            SliceKind::Delta => {
-                self.deltas += 1;
-                self.deltas_bytes += bytes;
-            }
-        }
     }
 }
 

@@ -8,11 +8,21 @@
 //! Each worker packs the slices of a state into one immutable [object](ObjectWriter); the [`Manifest`] of the checkpoint names,
 //! for every key group, its base and the deltas behind it; both lie in a [`CheckpointStore`].
 
+mod chain;
 mod keyed;
+mod manifest;
+mod name;
+mod object;
 mod slice;
+mod store;
 
-pub use keyed::{DELTAS_MAX, KeyedState, sub_hash};
+pub use chain::DELTAS_MAX;
+pub use keyed::{KeyedState, sub_hash};
+pub use manifest::{Manifest, ManifestHead, StateManifest, garbage, orphans};
+pub use name::{parse_manifest_name, parse_token, pipeline_prefix};
+pub use object::{ObjectHeader, ObjectWriter, SliceRef, StateObject, Written};
 pub use slice::{Entries, Slice, SliceKind};
+pub use store::{CheckpointStore, Report, Stored};
 
 use crate::error::Result;
 use bytes::Bytes;
