@@ -5,6 +5,8 @@
 //! The compiler is called directly, on the library this test was linked with: `trybuild` builds every dependency a second
 //! time, which is minutes on a cold machine.
 
+#![allow(clippy::unwrap_used, reason = "a test: what fails here ends it")]
+
 #[path = "ui/pass.rs"]
 mod pass;
 
@@ -87,11 +89,11 @@ fn mistakes_are_told_where_they_stand() {
 /// What the compiler says about one file.
 fn compile(case: &Path, out: &Path) -> String {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    let library = |name: &str| format!("{name}={}", newest(&deps, name).display());
     let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
         .current_dir(case.parent().unwrap())
         .args(["--edition=2024", "--emit=metadata", "--error-format=short", "--color=never", "--cap-lints=allow"])
-        .args(["--extern", &library("distributary"), "--extern", &library("serde")])
+        .arg("--extern")
+        .arg(format!("distributary={}", newest(&deps).display()))
         .arg("-L")
         .arg(format!("dependency={}", deps.display()))
         .arg("--out-dir")
@@ -105,10 +107,12 @@ fn compile(case: &Path, out: &Path) -> String {
     said.lines().filter(|line| line.starts_with(file)).map(|line| format!("{line}\n")).collect()
 }
 
-/// The library that was built last: the one this test was linked with, or one built from the same sources since.
-fn newest(deps: &Path, name: &str) -> PathBuf {
-    let (start, built) = (format!("lib{name}-"), |path: &Path| path.metadata().and_then(|m| m.modified()).ok());
-    let files = std::fs::read_dir(deps).unwrap().map(|entry| entry.unwrap());
-    let libraries = files.filter(|f| f.file_name().to_str().is_some_and(|n| n.starts_with(&start) && n.ends_with(".rlib")));
-    libraries.map(|f| f.path()).max_by_key(|path| built(path)).unwrap_or_else(|| panic!("no lib{name} in {}", deps.display()))
+/// This crate's library that was built last: the one this test was linked with, or one of the same sources.
+fn newest(deps: &Path) -> PathBuf {
+    let files = std::fs::read_dir(deps).unwrap().map(|entry| entry.unwrap().path());
+    let is_ours = |path: &PathBuf| {
+        path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("libdistributary-") && n.ends_with(".rlib"))
+    };
+    let built = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
+    files.filter(is_ours).max_by_key(built).unwrap_or_else(|| panic!("no library in {}", deps.display()))
 }

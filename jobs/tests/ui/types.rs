@@ -1,6 +1,7 @@
-use distributary::{Event, Timestamp};
+use distributary::{Event, Timestamp, serde};
 
 #[derive(Event, serde::Serialize, serde::Deserialize, Clone)]
+#[serde(crate = "distributary::serde")]
 #[event(topic = "payments", id = "score", time = "at", subject = "user_id")]
 struct FloatId {
     score: f64,
@@ -9,6 +10,7 @@ struct FloatId {
 }
 
 #[derive(Event, serde::Serialize, serde::Deserialize, Clone)]
+#[serde(crate = "distributary::serde")]
 #[event(topic = "payments", id = "payment_id", time = "at", subject = "user_id")]
 struct IntegerTime {
     payment_id: u64,
@@ -17,6 +19,7 @@ struct IntegerTime {
 }
 
 #[derive(Event, serde::Serialize, serde::Deserialize, Clone)]
+#[serde(crate = "distributary::serde")]
 #[event(topic = "payments", id = "payment_id", time = "at", subject = "users")]
 struct ManySubjects {
     payment_id: u64,
