@@ -4,9 +4,9 @@
 //! or past C. Two unretired checkpoints stay; what is retired is never restored, so its objects may go.
 
 use crate::binding::Positions;
+use crate::error::Result;
 use crate::journal::{Checkpoint, Fact};
 use crate::key;
-use crate::error::Result;
 use crate::state::{Manifest, ManifestHead, Written};
 use crate::time::Epoch;
 use crate::upkeep::{Done, Job};

@@ -16,7 +16,7 @@ use crate::sink::LaneGroup;
 use crate::source::RunningSource;
 use crate::start::{self, Topics};
 use crate::state::{CheckpointStore, Manifest, ManifestHead, Snapshot};
-use crate::steering::{Steering, Status};
+use crate::steering::{Status, Steering};
 use crate::time::{Clock, Epoch, Watermark, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};

@@ -128,7 +128,10 @@ pub fn enter(
             Appended::Taken { .. } => {}
         }
     }
-    Err(Error::refused(format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name), "run one supervisor per pipeline"))
+    Err(Error::refused(
+        format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name),
+        "run one supervisor per pipeline",
+    ))
 }
 
 /// Where a new generation starts: at the oldest record of every partition.
@@ -145,7 +148,13 @@ fn earliest(bus: &dyn Bus, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Of
 }
 
 /// Gaps between where the pipeline stands and what the bus still holds.
-fn gaps(bus: &dyn Bus, history: &History, components: &Components, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Offset, Offset)>> {
+fn gaps(
+    bus: &dyn Bus,
+    history: &History,
+    components: &Components,
+    plan: &Plan,
+    topics: &Topics,
+) -> Result<Vec<(Feed, Offset, Offset)>> {
     let restored = restore(&components.store, history, plan)?;
     let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
     let mut positions = restored.positions;
@@ -183,10 +192,8 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
     for (at, checkpoint) in history.checkpoints.iter().enumerate().rev() {
         match read_checkpoint(store, checkpoint) {
             Ok(manifest) => {
-                let positions: Positions = key::decode(&manifest.head.positions).map_err(|e| Error::Damaged {
-                    object: checkpoint.manifest.clone(),
-                    what: e.to_string(),
-                })?;
+                let positions: Positions = key::decode(&manifest.head.positions)
+                    .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
                 let mut kept = Vec::new();
                 for older in &history.checkpoints[..at] {
                     if let Ok(manifest) = read_manifest(store, older) {
@@ -262,7 +269,10 @@ pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, positions: &Po
         }
         let offsets = bus.offsets(id)?;
         let Some(there) = offsets.iter().find(|o| o.partition == partition) else {
-            return Err(Error::refused(format!("partition {name}[{partition}] is missing"), "restore the topic, or `run --from-zero`"));
+            return Err(Error::refused(
+                format!("partition {name}[{partition}] is missing"),
+                "restore the topic, or `run --from-zero`",
+            ));
         };
         if at.resume < there.log_start || at.resume > there.end {
             return Err(crate::bus::BusError::OutOfRange {
