@@ -8,6 +8,7 @@ pub mod graph;
 pub mod key;
 pub mod operator;
 pub mod plan;
+pub mod settings;
 pub mod sink;
 pub mod state;
 pub mod testing;
