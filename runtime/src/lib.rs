@@ -6,6 +6,7 @@ pub mod error;
 pub mod failpoint;
 pub mod graph;
 pub mod key;
+pub mod metrics;
 pub mod operator;
 pub mod plan;
 pub mod settings;
