@@ -1,0 +1,73 @@
+//! Every call that makes something durable stands inside `durable(Step::.., ..)`, so that a test can crash there.
+
+use crate::source::{line, sources};
+
+/// Methods of the bus, the lanes and the checkpoint store that change something outside the process. A method of our
+/// own with such a name needs another one.
+const MUTATING: [&str; 15] = [
+    "create_topic",
+    "delete_topic",
+    "add_partitions",
+    "produce",
+    "append_journal",
+    "truncate_journal",
+    "fence_lane",
+    "fence",
+    "commit_lane",
+    "commit",
+    "commit_group",
+    "put",
+    "put_opts",
+    "put_multipart",
+    "delete",
+];
+
+#[test]
+fn every_durable_call_is_named() {
+    let mut found = Vec::new();
+    for (path, code) in sources("runtime/src") {
+        found.extend(unnamed(&code).into_iter().map(|(at, call)| format!("{}:{at}: {call}", path.display())));
+    }
+    assert!(found.is_empty(), "wrap these in `durable(Step::.., || ..)`: {found:#?}");
+}
+
+#[test]
+fn the_rule_bites() {
+    let named = "fn f() { durable(Step::StatePut, || { retry(|| store\n.put(a, b)) })?; bus.offsets(t); }";
+    assert_eq!(unnamed(named), []);
+    assert_eq!(unnamed("fn commit(&mut self, run: &Run) -> Result<()>;"), [], "a definition is no call");
+    let beside = "fn f() {\n durable(Step::LaneFence, || lane.fence(t))?;\n lane.commit(&run)?; }";
+    assert_eq!(unnamed(beside), [(3, "commit")]);
+    let by_path = "fn f() { other(durable(Step::LaneFence, g), Bus::append_journal(&bus, t)) }";
+    assert_eq!(unnamed(by_path), [(1, "append_journal")]);
+}
+
+/// Mutating calls that do not stand inside the parentheses of a `durable(..)`, with their lines.
+fn unnamed(code: &str) -> Vec<(usize, &'static str)> {
+    let mut found = Vec::new();
+    for name in MUTATING {
+        for (at, _) in code.match_indices(&format!("{name}(")) {
+            let is_method = code[..at].ends_with('.');
+            // `fence` and `put` by path are other things (`atomic::fence`): their own traits are called as methods.
+            let by_path = code[..at].ends_with("::") && name.contains('_');
+            if (is_method || by_path) && !within_durable(code, at) {
+                found.push((line(code, at), name));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn within_durable(code: &str, at: usize) -> bool {
+    let mut closed = 0;
+    for (place, byte) in code[..at].bytes().enumerate().rev() {
+        match byte {
+            b')' => closed += 1,
+            b'(' if closed > 0 => closed -= 1,
+            b'(' if code[..place].ends_with("durable") => return true,
+            _ => {}
+        }
+    }
+    false
+}
