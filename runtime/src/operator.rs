@@ -149,8 +149,8 @@ pub trait Logic<D: Data>: 'static {
     /// Its state, to be saved and restored.
     fn state(&mut self) -> &mut dyn Snapshot;
 
-    /// The state has been restored: rebuild what is derived from it.
-    fn restored(&mut self) {}
+    /// The state has been restored, as of an epoch that closed with this watermark: rebuild what is derived from it.
+    fn restored(&mut self, _watermark: Watermark) {}
 }
 
 /// What a stateful operator gives.
@@ -179,7 +179,7 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
         if let Err(error) = worker.restore(state, logic.state()) {
             graph.refuse(error);
         }
-        logic.restored();
+        logic.restored(worker.watermark());
     }
 
     let mut builder = OperatorBuilder::new(name.to_string(), scope);

@@ -19,6 +19,7 @@ pub use min_max::{Max, Min, max, min};
 pub use sum::{Sum, Summand, sum};
 
 use distributary_runtime::update::{Data, Diff};
+use distributary_runtime::user_code::catch;
 
 /// Summarises the records `V` of a group.
 ///
@@ -107,6 +108,12 @@ impl AggregateError {
     pub fn overflow(aggregate: impl Into<String>) -> Self {
         Self::Overflow { aggregate: aggregate.into() }
     }
+}
+
+/// Takes an aggregate's input from a record; a panic of the user's closure is a cause like any other.
+#[inline]
+pub(crate) fn take<V, A: Aggregate<V>>(aggregate: &A, value: &V) -> Result<A::Input, String> {
+    catch(|| aggregate.input(value))?.map_err(|e| e.to_string())
 }
 
 /// The last part of a type's path: `String` for `alloc::string::String`, `Option<Decimal>` with its arguments.
