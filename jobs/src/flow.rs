@@ -1,6 +1,300 @@
-//! Placeholder until the flow arrives.
+//! What a job is written with: typed chains from a source to its sinks.
 
-use std::marker::PhantomData;
+use crate::Result;
+use crate::codec::{self, key_text};
+use crate::event::Event;
+use crate::sink::{Sink, encode_json};
+use distributary_operators::aggregate::Aggregate;
+use distributary_operators::{self as operators, Answer, Keyed, PerKey, PerWindow};
+use distributary_runtime::dead_letters;
+use distributary_runtime::error::Error;
+use distributary_runtime::graph::{Collection, Graph};
+use distributary_runtime::key::Key;
+use distributary_runtime::output;
+use distributary_runtime::plan::SinkRole;
+use distributary_runtime::sink::Guarantee;
+use distributary_runtime::update::{Data, Diff};
+use serde::Serialize;
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// What a job is built on.
-pub struct Flow<'a>(PhantomData<&'a ()>);
+/// The dataflow of a job while its function describes it.
+#[derive(Clone)]
+pub struct Flow<'s> {
+    graph: Graph<'s>,
+    shared: Rc<Shared<'s>>,
+}
+
+struct Shared<'s> {
+    pipeline: String,
+    /// Late records nobody has said anything about: they go to the pipeline's late topic.
+    late: RefCell<Vec<Late<'s>>>,
+}
+
+type Late<'s> = Rc<RefCell<Option<Box<dyn FnOnce(&Flow<'s>, Sink) + 's>>>>;
+
+impl<'s> Flow<'s> {
+    pub(crate) fn new(graph: &Graph<'s>, pipeline: &str) -> Self {
+        let shared = Shared { pipeline: pipeline.to_string(), late: RefCell::default() };
+        Self { graph: graph.clone(), shared: Rc::new(shared) }
+    }
+
+    /// Reads the topic of an event type. What does not decode becomes a dead letter, with its cause.
+    ///
+    /// # Errors
+    /// None today: what can be wrong with the topic is known when the job starts.
+    pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
+        let about = E::describe();
+        let detail = format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
+        let decode = |record: &_| codec::decode::<E>(record).map_err(|cause| cause.to_string());
+        let collection = distributary_runtime::source::read(&self.graph, E::TOPIC, about.delay_ms, &detail, Arc::new(decode));
+        Ok(Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) })
+    }
+
+    /// Late records have a sink whatever the job says: if it says nothing, the pipeline's late topic.
+    fn keep_late<K: Key, V: Data>(&self, refused: Collection<'s, Keyed<K, V>>) -> Late<'s> {
+        let end = move |flow: &Flow<'s>, sink: Sink| {
+            output::to(&flow.graph, &refused, sink.target(SinkRole::Late), |late, _| {
+                Ok(output::Encoded { key: key_text(&late.key), value: encode_json(&late.value)? })
+            });
+        };
+        let late: Late<'s> = Rc::new(RefCell::new(Some(Box::new(end))));
+        self.shared.late.borrow_mut().push(late.clone());
+        late
+    }
+
+    /// Ends what the job left open: late records and dead letters have sinks that cannot be forgotten.
+    pub(crate) fn finish(&self) {
+        for late in self.shared.late.take() {
+            if let Some(end) = late.take() {
+                end(self, Sink::topic(format!("{}.late", self.shared.pipeline)));
+            }
+        }
+        let name = format!("{}.dead-letters", self.shared.pipeline);
+        let target = Sink::topic(name).target(SinkRole::DeadLetters);
+        dead_letters::end(&self.graph, target.target, &target.group, Guarantee::ExactlyOnce);
+    }
+}
+
+/// How the key of a record is found; a pure function of its data.
+type KeyOf<D> = Rc<dyn Fn(&D) -> Option<Vec<u8>>>;
+
+/// A stream of changing records. Every method gives a new one; nothing runs until the job is run.
+pub struct Stream<'s, D: 'static> {
+    flow: Flow<'s>,
+    collection: Collection<'s, D>,
+    key: Option<KeyOf<D>>,
+}
+
+impl<D: Data> Clone for Stream<'_, D> {
+    fn clone(&self) -> Self {
+        Self { flow: self.flow.clone(), collection: self.collection.clone(), key: self.key.clone() }
+    }
+}
+
+impl<'s, D: Data> Stream<'s, D> {
+    fn with<Out: Data>(&self, collection: Collection<'s, Out>) -> Stream<'s, Out> {
+        Stream { flow: self.flow.clone(), collection, key: None }
+    }
+
+    /// One record for each. A closure that panics makes its record a dead letter.
+    pub fn map<Out: Data>(self, f: impl Fn(D) -> Out + 'static) -> Stream<'s, Out> {
+        self.with(operators::map(&self.flow.graph, &self.collection, f))
+    }
+
+    /// One record for each; an error makes the record a dead letter with the error as its cause.
+    pub fn try_map<Out: Data, E: Display>(self, f: impl Fn(D) -> Result<Out, E> + 'static) -> Stream<'s, Out> {
+        self.with(operators::try_map(&self.flow.graph, &self.collection, f))
+    }
+
+    /// The records for which `keep` says so (a `bool`, or a `Result` of one).
+    pub fn filter<R: Answer<bool>>(self, keep: impl Fn(&D) -> R + 'static) -> Self {
+        let collection = operators::filter(&self.flow.graph, &self.collection, keep);
+        Self { collection, ..self }
+    }
+
+    /// Any number of records for each.
+    pub fn flat_map<I: IntoIterator<Item: Data>>(self, f: impl Fn(D) -> I + 'static) -> Stream<'s, I::Item> {
+        self.with(operators::flat_map(&self.flow.graph, &self.collection, f))
+    }
+
+    /// Any number of records for each, or an error that makes the record a dead letter.
+    pub fn try_flat_map<I: IntoIterator<Item: Data>, E: Display>(
+        self,
+        f: impl Fn(D) -> Result<I, E> + 'static,
+    ) -> Stream<'s, I::Item> {
+        self.with(operators::try_flat_map(&self.flow.graph, &self.collection, f))
+    }
+
+    /// The first record of each id; those that come again within `horizon` of event time are dropped.
+    /// What comes when its id is forgotten already goes to the pipeline's late topic.
+    ///
+    /// `name` names the state. See [`Stream::dedup`] for events.
+    pub fn dedup_by<I: Key>(self, name: &str, horizon: Duration, id: impl Fn(&D) -> I + 'static) -> Self {
+        let outputs = operators::dedup(&self.flow.graph, &self.collection, name, millis(horizon), id);
+        self.flow.keep_late(outputs.late);
+        Self { collection: outputs.results, ..self }
+    }
+
+    /// Gives each record the key by which those that belong together meet.
+    pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
+        let collection = operators::key_by(&self.flow.graph, &self.collection, key);
+        KeyedStream { flow: self.flow, collection }
+    }
+
+    /// Says which key records have in sinks: it decides their partition, and the row in upsert topics.
+    ///
+    /// Events and results of aggregates have one; behind a `map` it must be said again.
+    pub fn keyed<K: Serialize>(self, key: impl Fn(&D) -> K + 'static) -> Self {
+        Self { key: Some(Rc::new(move |data| key_text(&key(data)))), ..self }
+    }
+
+    /// Writes the records to a sink, as JSON. May be said several times.
+    pub fn to(self, sink: Sink) -> Self {
+        self.write(sink, SinkRole::Results);
+        self
+    }
+
+    fn write(&self, sink: Sink, role: SinkRole) {
+        if sink.needs_key() && self.key.is_none() {
+            let what = format!("upsert sink `{}`: its records have no key", sink.name());
+            self.flow.graph.refuse(Error::refused(what, "say which: `.keyed(|record| ..)` before `.to(..)`"));
+        }
+        let key = self.key.clone();
+        output::to(&self.flow.graph, &self.collection, sink.target(role), move |data, _| {
+            let key = key.as_ref().and_then(|key| key(data));
+            Ok(output::Encoded { key, value: encode_json(data)? })
+        });
+    }
+}
+
+impl<E: Event> Stream<'_, E> {
+    /// The first event of each event id; those that come again within `horizon` of event time are dropped. `name` names
+    /// the state.
+    pub fn dedup(self, name: &str, horizon: Duration) -> Self {
+        self.dedup_by(name, horizon, E::id)
+    }
+}
+
+/// A stream whose records have a key, and meet by it.
+pub struct KeyedStream<'s, K: 'static, V: 'static> {
+    flow: Flow<'s>,
+    collection: Collection<'s, Keyed<K, V>>,
+}
+
+impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
+    /// Cuts event time into windows: `tumbling(secs(10)).lateness(secs(2))`.
+    pub fn window(self, windows: Tumbling) -> WindowedStream<'s, K, V> {
+        WindowedStream { flow: self.flow, collection: self.collection, windows }
+    }
+
+    /// A running aggregate for each key: at the close of each epoch in which it changed, the old result goes and the new one
+    /// comes. `name` names the state.
+    pub fn aggregate<A: Aggregate<V>>(self, name: &str, aggregate: A) -> Stream<'s, PerKey<K, A::Output>> {
+        let collection = operators::aggregate(&self.flow.graph, &self.collection, name, aggregate);
+        per_key(self.flow, collection)
+    }
+
+    /// A running value for each key, by a closure that takes each record in (`diff` copies of it; negative: out again).
+    pub fn fold<A: Data + PartialEq, R: Answer<()> + 'static>(
+        self,
+        name: &str,
+        init: A,
+        step: impl Fn(&mut A, &V, Diff) -> R + 'static,
+    ) -> Stream<'s, PerKey<K, A>> {
+        let collection = operators::fold(&self.flow.graph, &self.collection, name, init, step);
+        per_key(self.flow, collection)
+    }
+}
+
+fn per_key<'s, K: Key, O: Data>(flow: Flow<'s>, collection: Collection<'s, PerKey<K, O>>) -> Stream<'s, PerKey<K, O>> {
+    Stream { flow, collection, key: Some(Rc::new(|result: &PerKey<K, O>| key_text(&result.key))) }
+}
+
+/// A keyed stream cut into windows.
+pub struct WindowedStream<'s, K: 'static, V: 'static> {
+    flow: Flow<'s>,
+    collection: Collection<'s, Keyed<K, V>>,
+    windows: Tumbling,
+}
+
+impl<'s, K: Key, V: Data> WindowedStream<'s, K, V> {
+    /// One result for each key and window, when the watermark passes the window's end; corrected when a late record is still
+    /// accepted. `name` names the state. Refused records go to the pipeline's late topic unless
+    /// [`Windowed::late_to`] says where else.
+    pub fn aggregate<A: Aggregate<V>>(self, name: &str, aggregate: A) -> Windowed<'s, K, A::Output> {
+        let outputs = operators::window(&self.flow.graph, &self.collection, name, self.windows.0, aggregate);
+        let late = self.flow.keep_late(outputs.late);
+        let key: KeyOf<PerWindow<K, A::Output>> = Rc::new(|result| key_text(&result.key));
+        Windowed { stream: Stream { flow: self.flow, collection: outputs.results, key: Some(key) }, late }
+    }
+}
+
+/// Results of windows, with the records they refused. It is a [`Stream`]: `.map`, `.to` and the rest are called on it.
+pub struct Windowed<'s, K: 'static, O: 'static> {
+    stream: Stream<'s, PerWindow<K, O>>,
+    late: Late<'s>,
+}
+
+impl<'s, K: Key, O: Data> Windowed<'s, K, O> {
+    /// Sends the refused records, unchanged, to this sink instead of the pipeline's late topic.
+    pub fn late_to(self, sink: Sink) -> Stream<'s, PerWindow<K, O>> {
+        if let Some(end) = self.late.take() {
+            end(&self.stream.flow, sink);
+        }
+        self.stream
+    }
+
+    /// See [`Stream::to`].
+    pub fn to(self, sink: Sink) -> Self {
+        Self { stream: self.stream.to(sink), late: self.late }
+    }
+
+    /// See [`Stream::map`].
+    pub fn map<Out: Data>(self, f: impl Fn(PerWindow<K, O>) -> Out + 'static) -> Stream<'s, Out> {
+        self.stream.map(f)
+    }
+
+    /// See [`Stream::filter`].
+    pub fn filter<R: Answer<bool>>(self, keep: impl Fn(&PerWindow<K, O>) -> R + 'static) -> Stream<'s, PerWindow<K, O>> {
+        self.stream.filter(keep)
+    }
+
+    /// The results as a plain stream.
+    pub fn results(self) -> Stream<'s, PerWindow<K, O>> {
+        self.stream
+    }
+}
+
+/// Windows of one length, one behind the other, counted from 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug)]
+pub struct Tumbling(operators::Tumbling);
+
+/// Windows of this length, one behind the other.
+#[must_use]
+pub fn tumbling(size: Duration) -> Tumbling {
+    Tumbling(operators::tumbling(millis(size)))
+}
+
+impl Tumbling {
+    /// How long a window still takes records after its end was passed; its result is corrected then.
+    #[must_use]
+    pub fn lateness(self, lateness: Duration) -> Self {
+        Self(self.0.lateness(millis(lateness)))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The dataflow of a job, as the runtime runs it.
+pub(crate) fn build(job: crate::Job, graph: &Graph<'_>) -> Result<()> {
+    let flow = Flow::new(graph, &job.to_string());
+    job.build(&flow)?;
+    flow.finish();
+    Ok(())
+}

@@ -1,4 +1,4 @@
-//! x
+//! Distributary: jobs over a shared event bus, in a few lines of Rust.
 
 // The macros name this crate `::distributary`; so that they work in here as well:
 extern crate self as distributary;
@@ -7,13 +7,20 @@ pub mod codec;
 pub mod event;
 pub mod flow;
 pub mod job;
+pub mod run;
+pub mod sink;
+pub mod test_job;
 pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
-pub use flow::Flow;
+pub use distributary_operators::aggregate::{count, max, min, sum};
+pub use distributary_operators::{PerKey, PerWindow, Window};
+pub use flow::{Flow, KeyedStream, Stream, Tumbling, tumbling};
 pub use job::Job;
+pub use sink::{Sink, json_lines, memory, stdout, topic, upsert};
+pub use test_job::TestJob;
 #[doc(hidden)]
 pub use serde;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};

@@ -85,16 +85,17 @@ impl Minter {
         (self.in_flight.len(), self.in_flight_bytes)
     }
 
-    /// Whether nothing delivered is unbound.
+    /// Whether more waits than one epoch takes.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting_records == 0
+    pub fn is_full(&self) -> bool {
+        self.waiting_records >= self.settings.epoch_records_max || self.waiting_bytes >= self.settings.epoch_bytes_max
     }
 
-    /// Whether every known partition was seen drained at or after `since`, and nothing is unbound.
+    /// How far a partition has been read, bound or not.
     #[must_use]
-    pub fn is_drained_since(&self, since: Duration) -> bool {
-        self.is_empty() && self.positions.feeds.keys().all(|f| self.drained.get(f).is_some_and(|at| *at >= since))
+    pub fn reached(&self, feed: Feed) -> Offset {
+        let delivered = self.waiting.get(&feed).and_then(VecDeque::back).map(|piece| piece.upto);
+        delivered.unwrap_or(self.positions.of(feed).resume)
     }
 
     /// A reader has delivered something. What is bound already (a replay) is not taken twice.
@@ -112,8 +113,7 @@ impl Minter {
     /// A fetch was answered, and the partition has nothing behind `position`: the positive evidence that idleness takes.
     pub fn drained(&mut self, feed: Feed, position: Offset, now: Duration) {
         self.know(feed);
-        let unbound = self.waiting.get(&feed).is_some_and(|w| !w.is_empty());
-        if !unbound && position >= self.positions.of(feed).resume {
+        if position >= self.reached(feed) {
             self.drained.insert(feed, now);
         }
     }
@@ -152,9 +152,8 @@ impl Minter {
         if !self.has_room() {
             return Turn::Wait(idle);
         }
-        let full = self.waiting_records >= self.settings.epoch_records_max || self.waiting_bytes >= self.settings.epoch_bytes_max;
-        let due = if self.is_empty() { idle } else { interval };
-        if full || elapsed >= due { Turn::Mint } else { Turn::Wait(due - elapsed) }
+        let due = if self.waiting_records == 0 { idle } else { interval };
+        if self.is_full() || elapsed >= due { Turn::Mint } else { Turn::Wait(due - elapsed) }
     }
 
     /// Closes the open epoch: binds what waits, up to the bounds of an epoch.

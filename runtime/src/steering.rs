@@ -1,7 +1,7 @@
 //! Steering: what worker 0 does beside its share of the work. It hears the reports, replays, mints, keeps the books of
 //! the checkpoints, and ends the pipeline in order.
 
-use crate::binding::{Binding, Control, Feed, Positions};
+use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
 use crate::checkpoint::{Checkpoints, Next};
 use crate::engine::{Components, Minting};
 use crate::error::Result;
@@ -116,7 +116,8 @@ pub struct Steering {
 }
 
 struct Seal {
-    since: Duration,
+    /// What was on the bus when it was asked for.
+    ends: Vec<(Feed, Offset)>,
     watermark: Watermark,
     answer: Sender<Epoch>,
     closed: Option<Epoch>,
@@ -195,7 +196,8 @@ impl Steering {
                 self.stopping.get_or_insert(None);
             }
             Report::Command(Command::Seal { watermark, answer }) => {
-                self.seals.push(Seal { since: self.uptime(), watermark, answer, closed: None });
+                let ends = self.source_ends()?;
+                self.seals.push(Seal { ends, watermark, answer, closed: None });
             }
             Report::Failed(error) => return Err(error),
         }
@@ -240,14 +242,30 @@ impl Steering {
 
     fn mint_sealed(&mut self) -> Option<Binding> {
         let seal = self.seals.iter_mut().find(|s| s.closed.is_none())?;
-        if !self.minter.is_drained_since(seal.since) {
-            // Not all is here yet; what is here already may exceed one epoch.
-            let full = !self.minter.is_empty() && matches!(self.minter.turn(Duration::ZERO), Turn::Mint);
-            return full.then(|| self.mint(false, EventTime::MIN));
+        let all_here = seal.ends.iter().all(|(feed, end)| self.minter.reached(*feed) >= *end);
+        if self.minter.is_full() {
+            return Some(self.mint(false, EventTime::MIN));
+        }
+        if !all_here {
+            return None;
         }
         seal.closed = Some(self.minter.positions().epoch.next());
         let watermark = seal.watermark;
         Some(self.mint(false, watermark))
+    }
+
+    /// Where the sources end now.
+    fn source_ends(&self) -> Result<Vec<(Feed, Offset)>> {
+        let bus = &self.begin.components.bus;
+        let mut ends = Vec::new();
+        for source in self.begin.plan.sources() {
+            let Some(topic) = bus.topic(&source.topic)? else { continue };
+            for at in bus.offsets(topic.id)?.into_iter().filter(|at| at.log_start < at.end) {
+                let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
+                ends.push((Feed { source: source.source, partition }, at.end));
+            }
+        }
+        Ok(ends)
     }
 
     fn mint(&mut self, checkpoint: bool, floor: Watermark) -> Binding {

@@ -1,0 +1,119 @@
+//! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
+
+use crate::{Error, Job, Result};
+use distributary_connectors::sinks::jsonl::JsonLinesSink;
+use distributary_connectors::sinks::memory::MemorySink;
+use distributary_connectors::sinks::stdout::StdoutSink;
+use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
+use distributary_connectors::sqlite::{Durability, SqliteBus};
+use distributary_runtime::bus::Bus;
+use distributary_runtime::engine::{Components, Connect, Pipeline};
+use distributary_runtime::metrics::Metrics;
+use distributary_runtime::plan::{SinkNode, SinkTarget};
+use distributary_runtime::settings::{self, Settings};
+use distributary_runtime::sink::LaneGroup;
+use distributary_runtime::start::Topics;
+use distributary_runtime::state::CheckpointStore;
+use distributary_runtime::time::{Clock, SystemClock};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The pipeline of a job.
+#[must_use]
+pub fn pipeline(job: Job) -> Pipeline {
+    Pipeline { name: job.to_string(), build: Arc::new(move |graph| crate::flow::build(job, graph)) }
+}
+
+/// Opens the bus that the settings name.
+///
+/// # Errors
+/// The URL is of no kind that is known here, or the bus cannot be opened.
+pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
+    let url = settings.bus_url();
+    let Some(path) = url.strip_prefix("sqlite://") else {
+        return Err(Error::Setting { name: "bus".into(), what: format!("`{url}` is of no known kind; it begins with `sqlite://`") });
+    };
+    let path = Path::new(path);
+    if let Some(folder) = path.parent() {
+        let what = format!("creating {}", folder.display());
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io { what, source })?;
+    }
+    let durability = match settings.bus_durability {
+        settings::Durability::Normal => Durability::Normal,
+        settings::Durability::Full => Durability::Full,
+    };
+    Ok(Arc::new(SqliteBus::open(path, Arc::new(SystemClock), durability)?))
+}
+
+/// Opens the checkpoint store that the settings name; a relative path is relative to the working folder.
+///
+/// # Errors
+/// The URL is of no kind that is known here, or the store cannot be opened.
+pub fn open_store(settings: &Settings) -> Result<CheckpointStore> {
+    let url = settings.checkpoints_url();
+    match url.strip_prefix("file://").filter(|path| !path.starts_with('/')) {
+        Some(relative) => {
+            let absolute = std::path::absolute(relative).map_err(|source| Error::Io { what: format!("resolving {relative}"), source })?;
+            CheckpointStore::open(&format!("file://{}", absolute.display()))
+        }
+        None => CheckpointStore::open(&url),
+    }
+}
+
+/// Everything a pipeline works with, from its settings.
+///
+/// # Errors
+/// Bus or store cannot be opened.
+pub fn components(pipeline: &str, settings: &Settings) -> Result<Components> {
+    let bus = open_bus(settings)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Ok(Components {
+        store: open_store(settings)?,
+        connect: connect(bus.clone(), settings.data_dir.clone(), None),
+        bus,
+        clock,
+        metrics: Metrics::new(pipeline),
+        status: Arc::new(|_| {}),
+    })
+}
+
+/// Sinks in memory by name; `None`: not in a test.
+pub(crate) type Memory = Option<BTreeMap<String, MemorySink>>;
+
+/// Opens the sinks of a plan. In a test, what would leave the process goes to memory, under the sink's own name.
+pub(crate) fn connect(bus: Arc<dyn Bus>, data_dir: PathBuf, memory: Memory) -> Arc<Connect> {
+    Arc::new(move |_group, sinks, topics| match sinks.first().map(|s| &s.target) {
+        Some(SinkTarget::Topic { .. }) => Ok(topic_sinks(bus.clone(), sinks, topics)),
+        Some(target) => match (&memory, target) {
+            (Some(memory), target) => match memory.get(&target_name(target)) {
+                Some(sink) => Ok(Arc::new(sink.clone())),
+                None => unreachable!("the test harness knows every sink of the plan"),
+            },
+            (None, SinkTarget::Stdout) => Ok(Arc::new(StdoutSink::new(data_dir.join("stdout")))),
+            (None, SinkTarget::JsonLines { path }) => Ok(Arc::new(JsonLinesSink::new(path))),
+            (None, _) => {
+                let what = format!("sink `{}` is for tests", target_name(target));
+                Err(Error::refused(what, "write to `topic(..)`, `upsert(..)`, `json_lines(..)` or `stdout()`"))
+            }
+        },
+        None => unreachable!("a group has a sink"),
+    })
+}
+
+/// The name by which a test asks for the rows of a sink.
+pub(crate) fn target_name(target: &SinkTarget) -> String {
+    match target {
+        SinkTarget::Topic { name, .. } | SinkTarget::Memory { name } => name.clone(),
+        SinkTarget::JsonLines { path } => path.clone(),
+        SinkTarget::Stdout => "stdout".to_string(),
+    }
+}
+
+fn topic_sinks(bus: Arc<dyn Bus>, sinks: &[&SinkNode], topics: &Topics) -> Arc<dyn LaneGroup> {
+    let open = sinks.iter().filter_map(|sink| match &sink.target {
+        SinkTarget::Topic { name, form } => topics.get(name).map(|topic| TopicSink { sink: sink.sink, topic: topic.id, form: *form }),
+        _ => None,
+    });
+    Arc::new(TopicSinks::new(bus, open.collect()))
+}

@@ -1,0 +1,58 @@
+//! Goal: the face of the architecture page works as it stands there, and a crash changes nothing.
+
+use distributary::{Event, Flow, Result, TestJob, Timestamp, count, job, secs, sum, topic, tumbling};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(topic = "payments", id = "payment_id", time = "at", subject = "user_id")]
+struct Payment {
+    payment_id: Uuid,
+    user_id: String,
+    amount_cents: i64,
+    at: Timestamp,
+}
+
+#[job(team = "fraud")]
+fn spend(flow: &Flow) -> Result<()> {
+    flow.read::<Payment>()?
+        .key_by(|p| p.user_id.clone())
+        .window(tumbling(secs(10)).lateness(secs(2)))
+        .aggregate("spend", (count(), sum(|p: &Payment| p.amount_cents)))
+        .to(topic("fraud.spend"));
+    Ok(())
+}
+
+fn payment(user: &str, seconds: i64, cents: i64) -> Payment {
+    let id = Uuid::from_u128((seconds as u128) << 64 | cents as u128);
+    Payment { payment_id: id, user_id: user.into(), amount_cents: cents, at: Timestamp::from_millis(seconds * 1_000) }
+}
+
+#[test]
+fn spend_counts_and_sums_each_user() {
+    let mut t = TestJob::new(spend);
+    t.push(payment("u1", 5, 10)).push(payment("u2", 7, 20)).push(payment("u1", 9, 5)).advance_to(secs(20));
+    assert_eq!(t.rows("fraud.spend").keys(), ["u1", "u2"]);
+    assert_eq!(t.rows("fraud.spend").json()[0]["value"], serde_json::json!([2, 15]));
+}
+
+#[test]
+fn a_crash_changes_nothing() {
+    let mut calm = TestJob::new(spend);
+    let mut rough = TestJob::new(spend);
+    for second in 0..40 {
+        for t in [&mut calm, &mut rough] {
+            t.push(payment("u1", second, 1)).push(payment("u2", second, 2)).settle();
+        }
+        if second % 7 == 3 {
+            rough.restart_with(1 + second as u32 % 3);
+        }
+        if second % 11 == 5 {
+            rough.stop().restart();
+        }
+    }
+    calm.advance_to(secs(60));
+    rough.advance_to(secs(60));
+    assert_eq!(calm.rows("fraud.spend"), rough.rows("fraud.spend"));
+    assert_eq!(calm.rows("fraud.spend").len(), 8);
+}
