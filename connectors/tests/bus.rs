@@ -1,6 +1,8 @@
 //! Goal: the embedded bus behaves as every bus must, on a file and in memory, from one handle and from several; and what
 //! is its own (files, processes, crashes) holds. Method: the conformance suite, then scenarios.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use bytes::Bytes;
 use distributary_connectors::conformance;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
@@ -102,13 +104,13 @@ fn the_write_ahead_log_stays_small_under_readers() {
     idle.poll(Duration::ZERO).unwrap();
     let mut busy = bus.consumer(id, &[(0, Offset(0))]).unwrap();
     let (value, mut seen) = ("x".repeat(10_000), 0);
-    for _ in 0..300 {
+    for _ in 0..1_000 {
         bus.produce(id, (0..10).map(|_| record(&value)).collect()).unwrap();
         seen += busy.poll(Duration::ZERO).unwrap().iter().map(|b| b.records.len()).sum::<usize>();
     }
-    assert!(seen > 2_000, "the reader keeps up: {seen}");
+    assert!(seen > 9_000, "the reader keeps up: {seen}");
     let wal = std::fs::metadata(directory.path().join("bus.sqlite-wal")).unwrap().len();
-    assert!(wal < 10 << 20, "{wal} bytes of log for 30 MB of records");
+    assert!(wal < 64 << 20, "{wal} bytes of log for 100 MB of records");
 }
 
 /// What the child processes below do; an ordinary run of this test does nothing.

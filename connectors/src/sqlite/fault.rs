@@ -18,7 +18,9 @@ impl Fault {
     pub(super) fn while_doing(self, what: &str) -> BusError {
         match self {
             Self::Bus(answer) => answer,
-            Self::Sql(e) if is_damage(&e) => BusError::Invalid(format!("bus: {what}: {e}; restore the file, or name another one")),
+            Self::Sql(e) if is_damage(&e) => {
+                BusError::Invalid(format!("bus: {what}: {e}; restore the file, or name another one"))
+            }
             Self::Sql(e) => BusError::Unavailable { what: what.to_string(), reason: e.to_string() },
         }
     }
