@@ -1,6 +1,8 @@
 //! Goal: what the file, terminal and memory sinks hold after a commit that comes twice, out of order, after a crash, and
 //! by two incarnations. Method: runs written by hand; a crash is what it leaves on disk.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
 use distributary_connectors::sinks::memory::{Failure, MemorySink};
 use distributary_connectors::sinks::stdout::StdoutSink;

@@ -58,7 +58,8 @@ impl LaneSink for FileLane {
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory).map_err(io("creating", directory))?;
         }
-        let mut file = File::options().read(true).append(true).create(true).open(&self.path).map_err(io("opening", &self.path))?;
+        let mut file =
+            File::options().read(true).append(true).create(true).open(&self.path).map_err(io("opening", &self.path))?;
         let bytes = file.metadata().map_err(io("reading", &self.path))?.len();
         let marker = self.marker.fence(token, bytes)?;
         close_last_line(&mut file, bytes).map_err(io("writing", &self.path))?;

@@ -23,7 +23,9 @@ fn line(epoch: &LaneEpoch, record: &OutRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"value\":");
     json(record.value.as_deref(), out);
     let (epoch, at) = (epoch.epoch, epoch.closed_at.0);
-    out.extend_from_slice(format!(",\"op\":\"{op}\",\"epoch\":{epoch},\"id\":\"{}\",\"at_ms\":{at}}}\n", record.origin).as_bytes());
+    out.extend_from_slice(
+        format!(",\"op\":\"{op}\",\"epoch\":{epoch},\"id\":\"{}\",\"at_ms\":{at}}}\n", record.origin).as_bytes(),
+    );
 }
 
 /// Valid JSON is copied byte by byte, so that no number loses digits; only line breaks between its tokens go.

@@ -108,7 +108,9 @@ impl TopicLane {
                 Error::refused(format!("{}: sink {} writes to no topic", self.name, records[0].sink), "this is a bug of the plan")
             })?;
             match sink.form {
-                TopicForm::Append => append_form(records, |record| out.push((sink.topic, stamp.put(record, record.value.as_deref())))),
+                TopicForm::Append => {
+                    append_form(records, |record| out.push((sink.topic, stamp.put(record, record.value.as_deref()))))
+                }
                 TopicForm::Upsert => upsert_form(records, |record, value| out.push((sink.topic, stamp.put(record, value)))),
             }
         }

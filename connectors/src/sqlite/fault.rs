@@ -18,9 +18,18 @@ impl Fault {
     pub(super) fn while_doing(self, what: &str) -> BusError {
         match self {
             Self::Bus(answer) => answer,
+            Self::Sql(e) if is_damage(&e) => {
+                BusError::Invalid(format!("bus: {what}: {e}; restore the file, or name another one"))
+            }
             Self::Sql(e) => BusError::Unavailable { what: what.to_string(), reason: e.to_string() },
         }
     }
+}
+
+/// The file is not what it should be: trying again does not help.
+fn is_damage(e: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
 impl From<rusqlite::Error> for Fault {

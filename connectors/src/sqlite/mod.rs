@@ -9,6 +9,7 @@
 
 mod append;
 mod catalog;
+mod checkpoint;
 mod consumer;
 mod fault;
 mod file;
@@ -23,6 +24,7 @@ pub use file::Durability;
 pub use upkeep::TOMBSTONE_MS;
 
 use append::{Appender, RECORD_BYTES_MAX};
+use checkpoint::Checkpointer;
 use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
     Topic, TopicId, TopicSpec,
@@ -60,6 +62,7 @@ pub struct SqliteBus {
     reader: Mutex<Connection>,
     clock: Arc<dyn Clock>,
     signal: Arc<Signal>,
+    _checkpointer: Option<Checkpointer>,
     // Last, because the connections must be closed before a scratch directory goes.
     place: Arc<Place>,
 }
@@ -87,9 +90,25 @@ impl SqliteBus {
     }
 
     fn at(place: Place, clock: Arc<dyn Clock>) -> Result<Self, BusError> {
-        let connect = || place.connect().map_err(|e| e.while_doing(&format!("opening {}", place.path.display())));
-        let (writer, reader) = (connect()?, connect()?);
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), clock, signal: Arc::default(), place: Arc::new(place) })
+        let open = || {
+            let (mut writer, reader) = (place.connect()?, place.connect()?);
+            // In memory nothing waits for the disk: no thread is needed.
+            let checkpointer = match place.scratch {
+                None => Some(Checkpointer::start(&place, &mut writer)?),
+                Some(_) => None,
+            };
+            Ok((writer, reader, checkpointer))
+        };
+        let (writer, reader, checkpointer) =
+            open().map_err(|e: Fault| e.while_doing(&format!("opening {}", place.path.display())))?;
+        Ok(Self {
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            clock,
+            signal: Arc::default(),
+            _checkpointer: checkpointer,
+            place: Arc::new(place),
+        })
     }
 
     /// One write transaction; nothing of it stands when `act` fails.

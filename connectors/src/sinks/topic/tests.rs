@@ -48,8 +48,10 @@ impl Stage {
 
     /// `op key value` of each record.
     fn text(&self, topic: TopicId, partition: u32) -> Vec<String> {
-        let show = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
-        let op = |r: &Record| r.headers.iter().find(|(name, _)| name == "op").map(|(_, v)| String::from_utf8_lossy(v).into_owned());
+        let show =
+            |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
+        let op =
+            |r: &Record| r.headers.iter().find(|(name, _)| name == "op").map(|(_, v)| String::from_utf8_lossy(v).into_owned());
         self.records(topic, partition).iter().map(|r| format!("{} {} {}", op(r).unwrap(), show(&r.key), show(&r.value))).collect()
     }
 }
@@ -96,7 +98,14 @@ fn a_record_says_who_wrote_it_when_and_what_it_is() {
     let headers: Vec<(&str, &str)> = record.headers.iter().map(|(n, v)| (&**n, std::str::from_utf8(v).unwrap())).collect();
     assert_eq!(
         headers,
-        [("pipeline", "fraud.spend/streaming"), ("generation", "2"), ("epoch", "7"), ("id", "0/0@41"), ("op", "-"), ("mine", "x")]
+        [
+            ("pipeline", "fraud.spend/streaming"),
+            ("generation", "2"),
+            ("epoch", "7"),
+            ("id", "0/0@41"),
+            ("op", "-"),
+            ("mine", "x")
+        ]
     );
     assert_eq!((record.timestamp, record.key.as_deref()), (WallTime(1_007), Some(&b"u1"[..])));
 }
