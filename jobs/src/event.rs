@@ -36,7 +36,7 @@ use uuid::Uuid;
 /// | `max_ahead = "1h"` | how far event time may be ahead of the record's timestamp before the record is a dead letter. Default 1 h |
 pub trait Event: Data {
     /// The type of the event id.
-    type Id: EventId;
+    type Id: Key;
 
     /// The topic it is read from and produced to.
     const TOPIC: &'static str;
@@ -79,24 +79,16 @@ pub struct EventDescription {
     pub max_ahead_ms: i64,
 }
 
-/// What can identify an event: every [`Key`]. A trait of its own for the sake of its compile error.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an event id",
-    label = "the type of the field named by `id` in `#[event(...)]`",
-    note = "ids are compared and kept in state: use `Uuid`, `String` or an integer, or derive Clone, PartialEq, Eq, PartialOrd, Ord, \
-            Serialize and Deserialize for your own type"
-)]
-pub trait EventId: Key {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Key> EventId for T {}
+/// The value of an id field, as the derive asks for it.
+#[doc(hidden)]
+pub fn id_of<T: Key>(field: &T) -> T {
+    field.clone()
+}
 
 /// What can be the time of an event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the time of an event",
-    label = "the type of the field named by `time` in `#[event(...)]`",
-    note = "use `distributary::Timestamp`: it reads RFC 3339 text and integer milliseconds; for another unit implement \
-            `distributary::AsTimestamp` for your own type"
+    label = "use `distributary::Timestamp`: it reads RFC 3339 text and integer milliseconds; for another unit implement `AsTimestamp`"
 )]
 pub trait AsTimestamp {
     /// The time in milliseconds.
@@ -118,8 +110,7 @@ impl AsTimestamp for jiff::Timestamp {
 /// What can name the subject of an event. The text must be the same wherever the same person is meant.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot name the subject of an event",
-    label = "the type of the field named by `subject` in `#[event(...)]`",
-    note = "use `String`, an integer, `Uuid` or an `Option` of these, or implement `distributary::AsSubject` for your own type"
+    label = "use `String`, an integer, `Uuid` or an `Option` of these, or implement `AsSubject` for a type of your own"
 )]
 pub trait AsSubject {
     /// The subject as text; `None` when there is none.

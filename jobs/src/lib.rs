@@ -14,11 +14,13 @@ pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::Flow;
 pub use job::Job;
+#[doc(hidden)]
+pub use serde;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 
 /// The `main` of a team's own binary: its jobs, with all commands.
 ///
-/// ```ignore
+/// ```text
 /// distributary::main!(spend, velocity);
 /// ```
 #[macro_export]

@@ -4,9 +4,10 @@
 //! or past C. Two unretired checkpoints stay; what is retired is never restored, so its objects may go.
 
 use crate::binding::Positions;
+use crate::error::Result;
 use crate::journal::{Checkpoint, Fact};
 use crate::key;
-use crate::state::{Manifest, Written};
+use crate::state::{Manifest, ManifestHead, Written};
 use crate::time::Epoch;
 use crate::upkeep::{Done, Job};
 use std::collections::VecDeque;
@@ -30,9 +31,12 @@ pub struct Checkpoints {
     snapshots: usize,
     /// Newest epoch at which each lane's marker is durable.
     marked: Vec<Option<Epoch>>,
-    template: Manifest,
+    template: ManifestHead,
     pending: Option<Pending>,
     kept: VecDeque<(Checkpoint, Manifest)>,
+    /// Retired in this incarnation, their objects not yet deleted.
+    retired: Vec<Manifest>,
+    /// Retirements that do not stand in the journal yet.
     retiring: Vec<Epoch>,
     cleaning: bool,
 }
@@ -50,9 +54,9 @@ impl Checkpoints {
     ///
     /// `template` carries the pipeline, generation, fingerprint and token of new manifests.
     #[must_use]
-    pub fn new(template: Manifest, snapshots: usize, markers: Vec<Option<Epoch>>, kept: Vec<(Checkpoint, Manifest)>) -> Self {
+    pub fn new(template: ManifestHead, snapshots: usize, markers: Vec<Option<Epoch>>, kept: Vec<(Checkpoint, Manifest)>) -> Self {
         let (marked, kept) = (markers, kept.into());
-        Self { snapshots, marked, template, pending: None, kept, retiring: Vec::new(), cleaning: false }
+        Self { snapshots, marked, template, pending: None, kept, retired: Vec::new(), retiring: Vec::new(), cleaning: false }
     }
 
     /// Whether a new checkpoint may begin: one at a time, and the last one's garbage is gone.
@@ -74,13 +78,19 @@ impl Checkpoints {
     }
 
     /// An epoch was bound at whose close the state is saved.
-    pub fn begin(&mut self, positions: Positions) -> Option<Next> {
+    ///
+    /// # Errors
+    /// The slices that were written do not make a whole.
+    pub fn begin(&mut self, positions: Positions) -> Result<Option<Next>> {
         self.pending = Some(Pending { epoch: positions.epoch, positions, written: Vec::new(), manifest: None });
         self.manifest()
     }
 
     /// A lane's marker is durable.
-    pub fn marked(&mut self, lane: usize, epoch: Epoch) -> Option<Next> {
+    ///
+    /// # Errors
+    /// The slices that were written do not make a whole.
+    pub fn marked(&mut self, lane: usize, epoch: Epoch) -> Result<Option<Next>> {
         if let Some(marked) = self.marked.get_mut(lane) {
             *marked = (*marked).max(Some(epoch));
         }
@@ -88,25 +98,29 @@ impl Checkpoints {
     }
 
     /// The upkeep thread has done something.
-    pub fn done(&mut self, done: Done) -> Option<Next> {
+    ///
+    /// # Errors
+    /// The slices that were written do not make a whole.
+    pub fn done(&mut self, done: Done) -> Result<Option<Next>> {
         match done {
             Done::Saved { epoch, written } => {
-                let pending = self.pending.as_mut().filter(|p| p.epoch == epoch)?;
+                let Some(pending) = self.pending.as_mut().filter(|p| p.epoch == epoch) else { return Ok(None) };
                 pending.written.push(written);
                 self.manifest()
             }
             Done::Manifest { epoch, name, checksum, .. } => {
                 let (generation, fingerprint) = (self.template.generation, self.template.fingerprint);
-                let manifest = self.pending.take().filter(|p| p.epoch == epoch)?.manifest?;
+                let pending = self.pending.take().filter(|p| p.epoch == epoch);
+                let Some(manifest) = pending.and_then(|p| p.manifest) else { return Ok(None) };
                 let checkpoint = Checkpoint { epoch, generation, fingerprint, manifest: name, checksum };
                 self.kept.push_back((checkpoint.clone(), manifest));
                 // Until the entry stands, nothing is retired: `checkpointed` is what goes on.
                 self.cleaning = true;
-                Some(Next::Write(Fact::Checkpoint(checkpoint)))
+                Ok(Some(Next::Write(Fact::Checkpoint(checkpoint))))
             }
             Done::Cleaned => {
                 self.cleaning = false;
-                None
+                Ok(None)
             }
         }
     }
@@ -115,8 +129,9 @@ impl Checkpoints {
     pub fn checkpointed(&mut self) -> Vec<Next> {
         let mut next = Vec::new();
         while self.kept.len() > KEPT {
-            if let Some((old, _)) = self.kept.pop_front() {
+            if let Some((old, manifest)) = self.kept.pop_front() {
                 self.retiring.push(old.epoch);
+                self.retired.push(manifest);
                 next.push(Next::Write(Fact::Retire { epoch: old.epoch }));
             }
         }
@@ -134,22 +149,27 @@ impl Checkpoints {
 
     fn clean(&mut self) -> Option<Next> {
         let newest = &self.kept.back()?.1;
-        let positions = Box::new(key::decode(&newest.positions).unwrap_or_default());
+        let positions = Box::new(key::decode(&newest.head.positions).unwrap_or_default());
         self.cleaning = true;
-        Some(Next::Upkeep(Job::Clean { keep: self.kept.iter().map(|(_, m)| m.clone()).collect(), positions }))
+        Some(Next::Upkeep(Job::Clean {
+            keep: self.kept.iter().map(|(_, m)| m.clone()).collect(),
+            retired: std::mem::take(&mut self.retired),
+            positions,
+        }))
     }
 
     /// The manifest, once everything it names is durable and every lane has caught up.
-    fn manifest(&mut self) -> Option<Next> {
-        let pending = self.pending.as_mut()?;
+    fn manifest(&mut self) -> Result<Option<Next>> {
+        let Some(pending) = self.pending.as_mut() else { return Ok(None) };
         let caught_up = self.marked.iter().all(|m| *m >= Some(pending.epoch));
         if pending.manifest.is_some() || pending.written.len() < self.snapshots || !caught_up {
-            return None;
+            return Ok(None);
         }
         let positions = key::encode(&pending.positions).unwrap_or_else(|_| unreachable!("positions are plain data"));
         let previous = self.kept.back().map(|(_, m)| m);
-        let manifest = self.template.follow(previous, pending.epoch, &pending.written, positions);
+        let head = ManifestHead { epoch: pending.epoch, positions, ..self.template.clone() };
+        let manifest = Manifest::merge(previous, head, std::mem::take(&mut pending.written))?;
         pending.manifest = Some(manifest.clone());
-        Some(Next::Upkeep(Job::Manifest(Box::new(manifest))))
+        Ok(Some(Next::Upkeep(Job::Manifest(Box::new(manifest)))))
     }
 }

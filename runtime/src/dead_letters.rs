@@ -4,11 +4,11 @@ use crate::graph::{Graph, Spec};
 use crate::operator::DeadLetter;
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
 use crate::sink::OutRecord;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::container::CapacityContainerBuilder;
 use timely::progress::operate::FrontierInterest;
 
 /// Names of the headers of a dead letter, beside the standard ones.
@@ -58,7 +58,8 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
                     let original = raw.find(letter.origin);
                     let operator = plan.nodes.get(letter.node as usize).map_or("?", |n| n.kind.as_str());
                     let text = |name: &str, value: String| (name.to_string(), value.into_bytes());
-                    let mut headers = vec![text(header::CAUSE, letter.cause), text(header::OPERATOR, format!("{operator}#{}", letter.node))];
+                    let mut headers =
+                        vec![text(header::CAUSE, letter.cause), text(header::OPERATOR, format!("{operator}#{}", letter.node))];
                     let mut place = 0;
                     if let (Some((source, partition, offset)), Some(original)) = (letter.origin.position(), &original) {
                         place = partition;

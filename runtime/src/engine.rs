@@ -15,8 +15,8 @@ use crate::settings::Settings;
 use crate::sink::LaneGroup;
 use crate::source::RunningSource;
 use crate::start::{self, Topics};
-use crate::state::{CheckpointStore, Manifest, Snapshot};
-use crate::steering::{Steering, Status};
+use crate::state::{CheckpointStore, Manifest, ManifestHead, Snapshot};
+use crate::steering::{Status, Steering};
 use crate::time::{Clock, Epoch, Watermark, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};
@@ -117,9 +117,10 @@ pub fn run(
     failpoint::set_recovering(true);
     let began = monotonic();
     let plan = plan(pipeline)?;
-    let topics = start::topics(&*components.bus, &plan, settings)?;
+    let fingerprint = plan.fingerprint(settings.lanes);
+    let topics = start::topics(&*components.bus, &plan)?;
     let journal = start::ensure(&*components.bus, &crate::bus::TopicSpec::journal(start::journal_topic(&pipeline.name)))?;
-    let entered = start::enter(pipeline, components, &plan, &topics, &journal, options)?;
+    let entered = start::enter(pipeline, components, (&plan, fingerprint), &topics, &journal, options)?;
     let lanes = start::open_lanes(pipeline, components, &plan, &topics, &entered, settings.lanes)?;
     let mut restored = start::restore(&components.store, &entered.history, &plan)?;
     let replay = entered.history.bindings_after(restored.epoch)?;
@@ -151,7 +152,14 @@ pub fn run(
         bus: components.bus.clone(),
         journal: journal.id,
     };
-    let template = Manifest::template(&pipeline.name, entered.generation, plan.fingerprint(), entered.token);
+    let template = ManifestHead {
+        pipeline: pipeline.name.clone(),
+        generation: entered.generation,
+        epoch: Epoch(0),
+        fingerprint,
+        token: entered.token,
+        positions: Vec::new(),
+    };
     let markers = lanes.iter().map(|(_, _, l)| l.visible()).collect();
     let lane_names = lanes.iter().map(|(_, _, l)| l.name.clone()).collect();
     let newest = restored.kept.last().map(|(_, m)| m.clone());
@@ -217,7 +225,7 @@ struct Shared {
 fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> Result<()> {
     let communication = match shared.settings.workers {
         0 | 1 => timely::CommunicationConfig::Thread,
-        n => timely::CommunicationConfig::Process(n),
+        n => timely::CommunicationConfig::Process(n as usize),
     };
     let worker = timely::WorkerConfig::default().progress_mode(ProgressMode::Demand);
     let reports = shared.reports.clone();
@@ -328,7 +336,7 @@ impl Place {
             let owned = lanes.extract_if(.., mine).map(|(_, lane, open)| (lane, open)).collect();
             let records = graph.scope().concatenate(streams).probe_with(&probe);
             let settings = &self.shared.settings;
-            let waiting = settings.epochs_in_flight_max + 1;
+            let waiting = settings.epochs_in_flight_max as usize + 1;
             lanes::gather(graph, records, settings.lanes, owned, waiting, &self.shared.durable, &self.shared.reports);
         }
         probe
@@ -350,7 +358,13 @@ impl Worker for Place {
 
     fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()> {
         let Some(manifest) = &self.shared.manifest else { return Ok(()) };
-        self.shared.store.restore(manifest, state, |group| usize::from(group) % self.peers == self.index, into)
+        let Some(saved) = manifest.state(&state.name) else { return Ok(()) };
+        if saved.type_fingerprint != state.type_fingerprint() {
+            let what = format!("{}: state `{}` was written with other types", self.shared.pipeline.name, state.name);
+            return Err(Error::refused(what, "run the old binary, or begin a new generation with `run --from-zero`"));
+        }
+        let mine = |group: u8| usize::from(group) % self.peers == self.index;
+        self.shared.store.read_state(saved, mine, |group, slices| into.restore(group, slices))
     }
 
     fn source(&self, source: u16) -> Option<RunningSource> {
@@ -372,6 +386,11 @@ impl Worker for Place {
 
     fn partitions(&self, topic: &str) -> u32 {
         self.shared.topics.get(topic).map_or(1, |t| t.spec.partitions)
+    }
+
+    fn fail(&self, error: Error) {
+        // From a thread of its own: the queue may be full, and a worker must not wait for worker 0.
+        crate::source::spawn("failure", &self.shared.reports, move || Err(error));
     }
 
     fn save(&self, saved: Saved) {

@@ -74,6 +74,8 @@ pub trait Worker {
     fn source(&self, source: u16) -> Option<RunningSource>;
     /// Partitions of a topic that a sink writes; 1 when the graph is only planned.
     fn partitions(&self, topic: &str) -> u32;
+    /// Ends the pipeline: an operator cannot go on.
+    fn fail(&self, error: crate::error::Error);
     /// Takes over a finished snapshot.
     fn save(&self, saved: Saved);
 }
@@ -173,6 +175,20 @@ impl<'s> Graph<'s> {
     /// Remembers an error of the building; it is returned when the graph is complete.
     pub fn refuse(&self, error: crate::error::Error) {
         self.shared.errors.borrow_mut().push(error);
+    }
+
+    /// The first error of the building, if there was one.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn first_error(&self) -> Result<()> {
+        let mut errors = self.shared.errors.borrow_mut();
+        if errors.is_empty() { Ok(()) } else { Err(errors.remove(0)) }
+    }
+
+    /// Where the worker learns the bindings.
+    pub(crate) fn feed_bindings(&self, stream: Timely<'s, Rc<Binding>>) {
+        *self.shared.bindings_stream.borrow_mut() = Some(stream);
     }
 
     /// The plan so far.

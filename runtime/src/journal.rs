@@ -75,7 +75,8 @@ impl Entry {
     /// Version byte, body, CRC-32 of both.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = postcard::to_extend(self, vec![FORMAT_VERSION]).unwrap_or_else(|_| unreachable!("an entry is plain data"));
+        let mut bytes =
+            postcard::to_extend(self, vec![FORMAT_VERSION]).unwrap_or_else(|_| unreachable!("an entry is plain data"));
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         bytes
     }

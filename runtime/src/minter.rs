@@ -138,7 +138,8 @@ impl Minter {
     /// Whether more may be in flight.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.in_flight.len() < self.settings.epochs_in_flight_max && self.in_flight_bytes < self.settings.bytes_in_flight_max
+        (self.in_flight.len() as u64) < self.settings.epochs_in_flight_max
+            && self.in_flight_bytes < self.settings.bytes_in_flight_max
     }
 
     /// Whether to close the open epoch, `elapsed` after the last one was closed.
@@ -160,7 +161,8 @@ impl Minter {
     pub fn mint(&mut self, now: WallTime, monotonic: Duration, controls: Vec<Control>, floor: Watermark) -> Binding {
         let before = self.positions.watermark();
         let (ranges, bytes) = self.take_ranges();
-        let lifts = ranges.iter().filter(|r| self.positions.of(r.feed).watermark < before).map(|r| Lift { feed: r.feed, to: before });
+        let lifts =
+            ranges.iter().filter(|r| self.positions.of(r.feed).watermark < before).map(|r| Lift { feed: r.feed, to: before });
         let mut binding = Binding {
             epoch: self.positions.epoch.next(),
             closed_at: WallTime(now.0.max(self.positions.closed_at.0 + 1)),

@@ -220,13 +220,21 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
             }
             // One slice a visit: a checkpoint never holds up the records for longer than one key group takes.
             if let Some((epoch, slices)) = &mut snapshot {
-                if let Some(slice) = driver.logic.state().drain_slice() {
-                    slices.push(slice);
-                    activator.activate();
-                } else if let Some(state) = &state {
-                    let (epoch, slices) = (*epoch, std::mem::take(slices));
-                    worker.save(Saved { state: state.clone(), worker: index, epoch, slices });
-                    snapshot = None;
+                match (driver.logic.state().drain_slice(), &state) {
+                    (Ok(Some(slice)), _) => {
+                        slices.push(slice);
+                        activator.activate();
+                    }
+                    (Ok(None), Some(state)) => {
+                        let (epoch, slices) = (*epoch, std::mem::take(slices));
+                        worker.save(Saved { state: state.clone(), worker: index, epoch, slices });
+                        snapshot = None;
+                    }
+                    (Ok(None), None) => unreachable!("only an operator with state takes a snapshot"),
+                    (Err(error), _) => {
+                        worker.fail(error);
+                        snapshot = None;
+                    }
                 }
             }
         }

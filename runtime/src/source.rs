@@ -88,7 +88,13 @@ impl Ahead {
 }
 
 /// Reads a topic. Every record becomes an update, or a dead letter with its cause.
-pub fn read<'s, D: Data>(graph: &Graph<'s>, topic: &str, delay_ms: i64, detail: &str, decode: Arc<Decode<D>>) -> Collection<'s, D> {
+pub fn read<'s, D: Data>(
+    graph: &Graph<'s>,
+    topic: &str,
+    delay_ms: i64,
+    detail: &str,
+    decode: Arc<Decode<D>>,
+) -> Collection<'s, D> {
     let source = graph.plan().sources().count() as u16;
     let node = SourceNode { source, topic: topic.into(), delay_ms };
     let node = graph.add(Spec::new("source", detail), &[], Some(node), None);

@@ -9,7 +9,6 @@ use crate::journal::{self, Checkpoint, Entry, Fact, History, Incarnation, Openin
 use crate::key;
 use crate::lanes::OpenLane;
 use crate::plan::{Plan, SinkNode, SinkTarget};
-use crate::settings::Settings;
 use crate::sink::LaneContext;
 use crate::state::{CheckpointStore, Manifest};
 use crate::time::Epoch;
@@ -25,7 +24,7 @@ pub type Topics = BTreeMap<String, Topic>;
 ///
 /// # Errors
 /// A source topic does not exist; a sink's topic has another form.
-pub fn topics(bus: &dyn Bus, plan: &Plan, settings: &Settings) -> Result<Topics> {
+pub fn topics(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
     let mut topics = Topics::new();
     for source in plan.sources() {
         let found = bus.topic(&source.topic)?;
@@ -35,7 +34,7 @@ pub fn topics(bus: &dyn Bus, plan: &Plan, settings: &Settings) -> Result<Topics>
     let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
     for sink in plan.sinks() {
         let SinkTarget::Topic { name, form } = &sink.target else { continue };
-        let spec = TopicSpec { form: *form, ..TopicSpec::new(name.clone(), settings.output_partitions.unwrap_or(partitions)) };
+        let spec = TopicSpec { form: *form, ..TopicSpec::new(name.clone(), partitions) };
         let spec = if *form == crate::bus::TopicForm::Upsert { TopicSpec { retention_ms: None, ..spec } } else { spec };
         let topic = ensure(bus, &spec)?;
         if topic.spec.form != *form {
@@ -86,13 +85,13 @@ pub struct Entered {
 pub fn enter(
     pipeline: &Pipeline,
     components: &Components,
-    plan: &Plan,
+    (plan, fingerprint): (&Plan, u128),
     topics: &Topics,
     journal: &Topic,
     options: &StartOptions,
 ) -> Result<Entered> {
     let bus = &*components.bus;
-    let (incarnation, fingerprint) = (Incarnation(options.incarnation), plan.fingerprint());
+    let incarnation = Incarnation(options.incarnation);
     for _ in 0..STARTS_MAX {
         let page = bus.read_journal(journal.id, Offset(0))?;
         let history = History::read(&page.entries)?;
@@ -129,7 +128,10 @@ pub fn enter(
             Appended::Taken { .. } => {}
         }
     }
-    Err(Error::refused(format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name), "run one supervisor per pipeline"))
+    Err(Error::refused(
+        format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name),
+        "run one supervisor per pipeline",
+    ))
 }
 
 /// Where a new generation starts: at the oldest record of every partition.
@@ -146,7 +148,13 @@ fn earliest(bus: &dyn Bus, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Of
 }
 
 /// Gaps between where the pipeline stands and what the bus still holds.
-fn gaps(bus: &dyn Bus, history: &History, components: &Components, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Offset, Offset)>> {
+fn gaps(
+    bus: &dyn Bus,
+    history: &History,
+    components: &Components,
+    plan: &Plan,
+    topics: &Topics,
+) -> Result<Vec<(Feed, Offset, Offset)>> {
     let restored = restore(&components.store, history, plan)?;
     let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
     let mut positions = restored.positions;
@@ -184,10 +192,8 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
     for (at, checkpoint) in history.checkpoints.iter().enumerate().rev() {
         match read_checkpoint(store, checkpoint) {
             Ok(manifest) => {
-                let positions: Positions = key::decode(&manifest.positions).map_err(|e| Error::Damaged {
-                    object: checkpoint.manifest.clone(),
-                    what: e.to_string(),
-                })?;
+                let positions: Positions = key::decode(&manifest.head.positions)
+                    .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
                 let mut kept = Vec::new();
                 for older in &history.checkpoints[..at] {
                     if let Ok(manifest) = read_manifest(store, older) {
@@ -219,8 +225,10 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
 /// A checkpoint is whole when its manifest and every slice the manifest names read back as they were written.
 fn read_checkpoint(store: &CheckpointStore, checkpoint: &Checkpoint) -> Result<Manifest> {
     let manifest = read_manifest(store, checkpoint)?;
-    store.check(&manifest)?;
-    Ok(manifest)
+    match store.verify(&checkpoint.manifest)?.damages.first() {
+        Some(what) => Err(Error::Damaged { object: checkpoint.manifest.clone(), what: what.clone() }),
+        None => Ok(manifest),
+    }
 }
 
 fn read_manifest(store: &CheckpointStore, checkpoint: &Checkpoint) -> Result<Manifest> {
@@ -261,7 +269,10 @@ pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, positions: &Po
         }
         let offsets = bus.offsets(id)?;
         let Some(there) = offsets.iter().find(|o| o.partition == partition) else {
-            return Err(Error::refused(format!("partition {name}[{partition}] is missing"), "restore the topic, or `run --from-zero`"));
+            return Err(Error::refused(
+                format!("partition {name}[{partition}] is missing"),
+                "restore the topic, or `run --from-zero`",
+            ));
         };
         if at.resume < there.log_start || at.resume > there.end {
             return Err(crate::bus::BusError::OutOfRange {

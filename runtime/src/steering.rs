@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::report::{Command, Report, Reports};
 use crate::scribe::Scribe;
 use crate::settings::Settings;
-use crate::state::Manifest;
+use crate::state::{Manifest, ManifestHead};
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::upkeep::Job;
 use crossbeam_channel::Sender;
@@ -37,7 +37,7 @@ pub struct Begin {
     /// What comes before it.
     pub replay: Vec<Binding>,
     /// Pattern of new manifests.
-    pub template: Manifest,
+    pub template: ManifestHead,
     /// Checkpoints that are kept, oldest first.
     pub kept: Vec<(Checkpoint, Manifest)>,
     /// Checkpoints to be retired at once: damaged ones, and those of earlier generations.
@@ -102,7 +102,7 @@ pub struct Steering {
     last_status: Option<Instant>,
     /// When each epoch in flight was closed, and its span.
     spans: VecDeque<(Epoch, Instant, tracing::Span)>,
-    seals: VecDeque<Seal>,
+    seals: Vec<Seal>,
     /// A graceful stop was asked for; then: the epoch of the last checkpoint.
     stopping: Option<Option<Epoch>>,
     finished: bool,
@@ -123,7 +123,7 @@ impl Steering {
     pub fn new(mut begin: Begin) -> Self {
         let delays = begin.plan.sources().map(|s| s.delay_ms).collect();
         let minter = Minter::new(begin.settings.clone(), delays, begin.live.clone());
-        let snapshots = begin.plan.states().count() * begin.settings.workers.max(1);
+        let snapshots = begin.plan.states().count() * begin.settings.workers as usize;
         let kept = std::mem::take(&mut begin.kept);
         let checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
         for epoch in std::mem::take(&mut begin.stale) {
@@ -140,7 +140,7 @@ impl Steering {
             last_checkpoint: now,
             last_status: None,
             spans: VecDeque::new(),
-            seals: VecDeque::new(),
+            seals: Vec::new(),
             stopping: None,
             finished: false,
             upkeep: begin.upkeep.clone(),
@@ -161,11 +161,11 @@ impl Steering {
             Report::Durable(epoch) => self.durable = self.durable.max(epoch),
             Report::Applied { lane, epoch } => self.applied(lane, epoch),
             Report::Marked { lane, epoch } => {
-                let next = self.checkpoints.marked(lane, epoch);
+                let next = self.checkpoints.marked(lane, epoch)?;
                 self.act(next);
             }
             Report::Upkeep(done) => {
-                let next = self.checkpoints.done(done);
+                let next = self.checkpoints.done(done)?;
                 self.act(next);
             }
             Report::Checkpointed(epoch) => {
@@ -181,7 +181,7 @@ impl Steering {
                 self.stopping.get_or_insert(None);
             }
             Report::Command(Command::Seal { watermark, answer }) => {
-                self.seals.push_back(Seal { since: self.uptime(), watermark, answer, closed: None });
+                self.seals.push(Seal { since: self.uptime(), watermark, answer, closed: None });
             }
             Report::Failed(error) => return Err(error),
         }
@@ -249,8 +249,10 @@ impl Steering {
         self.begin.scribe.write(Fact::Binding(binding.clone()));
         if checkpoint {
             self.last_checkpoint = self.last_mint;
-            let next = self.checkpoints.begin(self.minter.positions().clone());
-            self.act(next);
+            match self.checkpoints.begin(self.minter.positions().clone()) {
+                Ok(next) => self.act(next),
+                Err(error) => self.begin.reports.fail(error),
+            }
         }
         binding
     }
@@ -264,7 +266,7 @@ impl Steering {
         while let Some((_, closed, _span)) = self.spans.pop_front_if(|(e, _, _)| *e <= everywhere) {
             self.begin.components.metrics.epoch_applied(closed.elapsed());
         }
-        for seal in self.seals.extract_if_front(|s| s.closed.is_some_and(|e| e <= everywhere)) {
+        for seal in self.seals.extract_if(.., |s| s.closed.is_some_and(|e| e <= everywhere)) {
             // Nobody waits for the answer any more: nothing is lost.
             let _ = seal.answer.send(seal.closed.unwrap_or(everywhere));
         }

@@ -107,5 +107,8 @@ impl Worker for FromTheBeginning {
     fn partitions(&self, _: &str) -> u32 {
         1
     }
+    fn fail(&self, error: crate::error::Error) {
+        panic!("{error}");
+    }
     fn save(&self, _: Saved) {}
 }

@@ -9,11 +9,10 @@ use crate::graph::Saved;
 use crate::journal::History;
 use crate::report::{Report, Reports};
 use crate::source::spawn;
-use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Written, parse_token, pipeline_prefix};
+use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Written, garbage, orphans, pipeline_prefix};
 use crate::time::Epoch;
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +32,8 @@ pub enum Job {
     Clean {
         /// The kept manifests, oldest first.
         keep: Vec<Manifest>,
+        /// The retired ones.
+        retired: Vec<Manifest>,
         /// Where the newest one stands on the bus.
         positions: Box<Positions>,
     },
@@ -120,16 +121,16 @@ impl Upkeep {
         match job {
             Job::Save(saved) => self.save(saved),
             Job::Manifest(manifest) => {
-                let (name, bytes) = (manifest.name(), Bytes::from(manifest.encode()));
+                let (name, bytes) = (manifest.name(), manifest.encode());
                 let checksum = crate::key::hash_bytes(&bytes);
                 let len = bytes.len() as u64;
                 self.store.put(Step::ManifestPut, &name, bytes)?;
-                Ok(Done::Manifest { epoch: manifest.epoch, name, checksum, bytes: len })
+                Ok(Done::Manifest { epoch: manifest.head.epoch, name, checksum, bytes: len })
             }
-            Job::Clean { keep, positions } => {
+            Job::Clean { keep, retired, positions } => {
                 self.truncate(keep)?;
                 self.publish(positions)?;
-                self.delete_garbage(keep)?;
+                self.delete_garbage(keep, retired)?;
                 Ok(Done::Cleaned)
             }
         }
@@ -159,7 +160,7 @@ impl Upkeep {
         let Some(oldest) = keep.first() else { return Ok(()) };
         let page = self.bus.read_journal(self.journal, Offset(0))?;
         let history = History::read(&page.entries)?;
-        if let Some((_, (before, _))) = history.bindings.range(oldest.epoch.next()..).next() {
+        if let Some((_, (before, _))) = history.bindings.range(oldest.head.epoch.next()..).next() {
             durable(Step::JournalTruncate, || self.bus.truncate_journal(self.journal, *before))?;
         }
         Ok(())
@@ -178,18 +179,11 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Garbage is what no kept manifest names and nobody is still writing: objects of dead incarnations, and of epochs
-    /// before the oldest kept one.
-    fn delete_garbage(&self, keep: &[Manifest]) -> Result<()> {
-        let mut needed: BTreeSet<String> = keep.iter().map(Manifest::name).collect();
-        needed.extend(keep.iter().flat_map(Manifest::objects));
-        let newest = keep.last().map_or(Epoch(0), |m| m.epoch);
-        for name in self.store.list(&pipeline_prefix(&self.pipeline))? {
-            let dead = parse_token(&name).is_some_and(|t| t < self.token) || crate::state::parse_epoch(&name).is_some_and(|e| e < newest);
-            if dead && !needed.contains(&name) {
-                self.store.delete(&name)?;
-            }
-        }
-        Ok(())
+    /// Garbage is what no kept manifest names: objects of retired checkpoints, and what dead incarnations left behind.
+    fn delete_garbage(&self, keep: &[Manifest], retired: &[Manifest]) -> Result<()> {
+        let stored = self.store.list(&pipeline_prefix(&self.pipeline))?;
+        let mut names = garbage(retired, keep);
+        names.extend(orphans(stored.iter().map(|s| s.name.as_str()), keep, self.token));
+        names.iter().try_for_each(|name| self.store.delete(name))
     }
 }

@@ -200,6 +200,8 @@ fn implementation(event: &Ident, plan: &Plan<'_>) -> TokenStream {
         Some(field) => on_field(field, quote!(::distributary::event::AsSubject), quote!(as_subject)),
         None => quote!(::core::option::Option::None),
     };
+    // Not a plain clone: the bound on `Event::Id` alone would complain about a part of `Key`, without the remedy.
+    let id_of = quote_spanned!(id_type.span()=> ::distributary::event::id_of::<#id_type>(&self.#id_field));
     let id_text = quote!(::distributary::codec::key_text(&self.#id_field));
     let key_of = match (key.map(|k| &k.ident), subject) {
         (Some(key), _) => quote!(::distributary::codec::key_text(&self.#key)),
@@ -217,8 +219,8 @@ fn implementation(event: &Ident, plan: &Plan<'_>) -> TokenStream {
             type Id = #id_type;
             const TOPIC: &'static str = #topic;
 
-            fn id(&self) -> Self::Id {
-                ::core::clone::Clone::clone(&self.#id_field)
+            fn id(&self) -> #id_type {
+                #id_of
             }
 
             fn time(&self) -> ::distributary::timestamp::Timestamp {

@@ -1,0 +1,185 @@
+//! Settings: data, and nothing but data. Components (clock, bus, store) are arguments, and nothing is global.
+//!
+//! Four layers, each over the one before: defaults, the file `distributary.toml`, the environment
+//! (`DISTRIBUTARY_EPOCH_INTERVAL_MS=5`), flags (`--set epoch_interval_ms=5`). A name nobody knows is refused with the
+//! nearest one that exists; a value that cannot be is refused with what is expected and where it stood.
+
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Result};
+use crate::key::KEY_GROUPS;
+use layers::{Layers, Place};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The settings of a pipeline's process. The defaults serve most; each says when to change it.
+///
+/// ```
+/// use distributary_runtime::settings::Settings;
+/// let file = Some(("distributary.toml", "epoch_interval_ms = 5"));
+/// let env = [("DISTRIBUTARY_WORKERS".to_string(), "2".to_string())];
+/// let flags = [("epoch_interval_ms".to_string(), "20".to_string())];
+/// let settings = Settings::load(file, env, &flags)?;
+/// assert_eq!((settings.epoch_interval_ms, settings.workers, settings.lanes), (20, 2, 1));
+/// # Ok::<(), distributary_runtime::error::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long an epoch gathers records before it closes. Shorter: lower latency, more commits.
+    pub epoch_interval_ms: u64,
+    /// How often an epoch closes when nothing arrives, so that time goes on. Hardly ever a reason to change it.
+    pub idle_epoch_ms: u64,
+    /// An epoch closes early at so many records. Lower it when one epoch's results are too much for one commit.
+    pub epoch_records_max: u64,
+    /// An epoch closes early at so many bytes of input. Lower it like `epoch_records_max`.
+    pub epoch_bytes_max: u64,
+    /// So many epochs may be on their way to the sinks; then reading waits. Raise it for slow sinks with short epochs.
+    pub epochs_in_flight_max: u64,
+    /// So many bytes of input may be on their way to the sinks; then reading waits. Bounds memory together with state.
+    pub bytes_in_flight_max: u64,
+    /// How often state is saved. Shorter: faster restart, more writes.
+    pub checkpoint_interval_ms: u64,
+    /// A partition that is known to be drained for so long no longer holds the watermark back. Raise it when a quiet
+    /// partition may still deliver old events.
+    pub idle_after_ms: u64,
+    /// How far reading runs ahead of the epochs, in bytes of each partition. Raise it for a bus that is far away.
+    pub read_ahead_bytes: u64,
+    /// Worker threads. Raise it when `why` names an operator and cores are free; may change with every start.
+    pub workers: u32,
+    /// Committers of each group of sinks. Raise it when `why` names a sink; a change needs a new generation (`run --from-zero`).
+    pub lanes: u32,
+    /// Where a process keeps what it has to keep on this machine. Change it to have several apart.
+    pub data_dir: PathBuf,
+    /// The bus: `sqlite://` and a path. Without one it lies in `data_dir`.
+    pub bus: Option<String>,
+    /// What survives a loss of power on the embedded bus. A killed process loses nothing in either case.
+    pub bus_durability: Durability,
+    /// Where checkpoints go: `file://` and a path, or the URL of an object store. Without one they lie in `data_dir`.
+    pub checkpoints: Option<String>,
+    /// Address and port of the metrics endpoint (Prometheus text); port 0 takes a free one. Without one there is none.
+    pub metrics_listen: Option<std::net::SocketAddr>,
+    /// How often topics are looked at again for new partitions. Hardly ever a reason to change it.
+    pub metadata_interval_ms: u64,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a list of `target=level`.
+    pub log: String,
+}
+
+/// How hard the embedded bus works for a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Survives a killed process; a loss of power may undo the last commits (never tear one).
+    Normal,
+    /// Survives a loss of power as well: every commit waits for the disk.
+    Full,
+}
+
+const MIB: u64 = 1 << 20;
+const DAY_MS: u64 = 24 * 3_600_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            epoch_interval_ms: 10,
+            idle_epoch_ms: 1_000,
+            epoch_records_max: 50_000,
+            epoch_bytes_max: 4 * MIB,
+            epochs_in_flight_max: 64,
+            bytes_in_flight_max: 64 * MIB,
+            checkpoint_interval_ms: 10_000,
+            idle_after_ms: 5_000,
+            read_ahead_bytes: 4 * MIB,
+            workers: 1,
+            lanes: 1,
+            data_dir: PathBuf::from(".distributary"),
+            bus: None,
+            bus_durability: Durability::Normal,
+            checkpoints: None,
+            metrics_listen: None,
+            metadata_interval_ms: 2_000,
+            log: "info".to_string(),
+        }
+    }
+}
+
+/// What a number may be. The upper bounds only catch a wrong unit.
+const RANGES: [(&str, u64, u64); 12] = [
+    ("epoch_interval_ms", 1, DAY_MS),
+    ("idle_epoch_ms", 1, DAY_MS),
+    ("epoch_records_max", 1, 100_000_000),
+    ("epoch_bytes_max", 1, 64 * 1024 * MIB),
+    ("epochs_in_flight_max", 1, 1_000_000),
+    ("bytes_in_flight_max", 1, 1024 * 1024 * MIB),
+    ("checkpoint_interval_ms", 1, DAY_MS),
+    ("idle_after_ms", 1, DAY_MS),
+    ("read_ahead_bytes", 1, 1024 * MIB),
+    // More workers than key groups would have nothing to do.
+    ("workers", 1, KEY_GROUPS as u64),
+    ("lanes", 1, KEY_GROUPS as u64),
+    ("metadata_interval_ms", 1, DAY_MS),
+];
+
+impl Settings {
+    /// Puts the layers together: defaults, then `file` (its name and its text), then those of `env` that begin with
+    /// `DISTRIBUTARY_`, then `flags`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`]: an unknown name, a value of the wrong type or out of range, or a file that is not TOML.
+    pub fn load(
+        file: Option<(&str, &str)>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self> {
+        let mut layers = Layers::over(&Self::default());
+        if let Some((origin, text)) = file {
+            layers.add_file(origin, text)?;
+        }
+        layers.add_env(env)?;
+        for (name, value) in flags {
+            layers.add_text(name, value, Place::Flag)?;
+        }
+        for (name, min, max) in RANGES {
+            layers.check_range(name, min, max)?;
+        }
+        let settings: Self = layers.finish()?;
+        settings.check(&layers)?;
+        Ok(settings)
+    }
+
+    /// The name of every setting, in alphabetical order.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        Layers::over(&Self::default()).names()
+    }
+
+    /// Where the bus is; a relative path is relative to the working folder.
+    #[must_use]
+    pub fn bus_url(&self) -> String {
+        self.bus.clone().unwrap_or_else(|| format!("sqlite://{}", self.data_dir.join("bus.sqlite").display()))
+    }
+
+    /// Where checkpoints are; a relative path behind `file://` is relative to the working folder.
+    #[must_use]
+    pub fn checkpoints_url(&self) -> String {
+        self.checkpoints.clone().unwrap_or_else(|| format!("file://{}", self.data_dir.join("checkpoints").display()))
+    }
+
+    /// What one setting alone cannot tell.
+    fn check(&self, layers: &Layers) -> Result<()> {
+        let wrong = |name: &str, what: String| Err(Error::Setting { name: layers.named(name), what });
+        if self.epoch_bytes_max > self.bytes_in_flight_max {
+            let what = format!("must not be more than bytes_in_flight_max ({})", self.bytes_in_flight_max);
+            return wrong("epoch_bytes_max", what);
+        }
+        if self.bus.as_ref().is_some_and(|url| url.strip_prefix("sqlite://").is_none_or(str::is_empty)) {
+            return wrong("bus", "expected `sqlite://` and a path".to_string());
+        }
+        if self.checkpoints.as_ref().is_some_and(|url| !url.contains("://")) {
+            return wrong("checkpoints", "expected a URL such as `file:///var/lib/distributary`".to_string());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Settings by name: which layer a value comes from, and what is wrong with it.
+
+use crate::error::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Names with this prefix in the environment are settings.
+const ENV_PREFIX: &str = "DISTRIBUTARY_";
+
+/// Names in the environment that are no settings: where the file lies, and what tests tell a process.
+const ENV_RESERVED: [&str; 3] = ["DISTRIBUTARY_CONFIG", "DISTRIBUTARY_FAILPOINT", "DISTRIBUTARY_PHASE_FILE"];
+
+/// A name this much alike (Jaro-Winkler) is likely meant.
+const ALIKE: f64 = 0.8;
+
+/// Where a value stood.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Name of the file, and the line.
+    File(String, usize),
+    /// Name of the variable.
+    Env(String),
+    /// On the command line.
+    Flag,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name, line) => write!(f, "{name}, line {line}"),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Flag => f.write_str("flag --set"),
+        }
+    }
+}
+
+/// The defaults, and what the layers put over them.
+pub(super) struct Layers {
+    /// The defaults know the names and types; `null` is an optional text.
+    defaults: Map<String, Value>,
+    set: BTreeMap<String, (Value, Place)>,
+}
+
+impl Layers {
+    pub(super) fn over(defaults: &impl Serialize) -> Self {
+        let Ok(Value::Object(defaults)) = serde_json::to_value(defaults) else { unreachable!("settings have names") };
+        Self { defaults, set: BTreeMap::new() }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.defaults.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// A setting with the place its value comes from, as errors show it.
+    pub(super) fn named(&self, name: &str) -> String {
+        self.set.get(name).map_or_else(|| format!("{name} (default)"), |(_, place)| format!("{name} ({place})"))
+    }
+
+    pub(super) fn add_file(&mut self, origin: &str, text: &str) -> Result<()> {
+        let not_toml = |e: toml::de::Error| {
+            let line = e.span().map_or(1, |span| line_at(text, span.start));
+            wrong("file", &Place::File(origin.to_string(), line), format!("not TOML: {}", e.message()))
+        };
+        let values: toml::Table = text.parse().map_err(not_toml)?;
+        let spans = toml::de::DeTable::parse(text).map_err(not_toml)?;
+        for key in spans.get_ref().keys() {
+            let name: &str = key.get_ref();
+            let place = Place::File(origin.to_string(), line_at(text, key.span().start));
+            let Some(Ok(value)) = values.get(name).map(serde_json::to_value) else {
+                return Err(wrong(name, &place, "cannot be read".to_string()));
+            };
+            self.add(name, value, place)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_env(&mut self, env: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+        for (variable, text) in env {
+            let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            if !ENV_RESERVED.contains(&variable.as_str()) {
+                self.add_text(&name.to_ascii_lowercase(), &text, Place::Env(variable.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value as text: a number where one is expected; no text takes an optional value away.
+    pub(super) fn add_text(&mut self, name: &str, text: &str, place: Place) -> Result<()> {
+        let value = match self.defaults.get(name) {
+            Some(Value::Number(_)) => text.replace('_', "").parse().map_or_else(|_| Value::from(text), |n: u64| n.into()),
+            Some(Value::Null) if text.is_empty() => Value::Null,
+            _ => Value::from(text),
+        };
+        self.add(name, value, place)
+    }
+
+    fn add(&mut self, name: &str, value: Value, place: Place) -> Result<()> {
+        let Some(default) = self.defaults.get(name) else {
+            return Err(wrong(name, &place, self.unknown(name)));
+        };
+        let expected = match default {
+            Value::Number(_) if value.as_u64().is_none() => "a whole number",
+            Value::String(_) if !value.is_string() => "text",
+            Value::Null if !value.is_string() && !value.is_null() => "text",
+            _ => {
+                self.set.insert(name.to_string(), (value, place));
+                return Ok(());
+            }
+        };
+        Err(wrong(name, &place, format!("expected {expected}, found {value}")))
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let alike = self.defaults.keys().map(|known| (strsim::jaro_winkler(name, known), known));
+        match alike.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((score, known)) if score >= ALIKE => format!("there is no such setting; did you mean `{known}`?"),
+            _ => format!("there is no such setting; there are {}", self.names().join(", ")),
+        }
+    }
+
+    pub(super) fn check_range(&self, name: &str, min: u64, max: u64) -> Result<()> {
+        match self.set.get(name).and_then(|(value, place)| Some((value.as_u64()?, place))) {
+            Some((n, place)) if !(min..=max).contains(&n) => {
+                Err(wrong(name, place, format!("expected a whole number from {min} to {max}, found {n}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The settings. Each is first read alone, so that an error names the one it is about.
+    pub(super) fn finish<T: DeserializeOwned>(&self) -> Result<T> {
+        let mut all = self.defaults.clone();
+        for (name, (value, place)) in &self.set {
+            let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+            serde_json::from_value::<T>(alone).map_err(|e| wrong(name, place, format!("{e}, found {value}")))?;
+            all.insert(name.clone(), value.clone());
+        }
+        let Ok(settings) = serde_json::from_value(Value::Object(all)) else { unreachable!("each setting was read alone") };
+        Ok(settings)
+    }
+}
+
+fn wrong(name: &str, place: &Place, what: String) -> Error {
+    Error::Setting { name: format!("{name} ({place})"), what }
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
+}
