@@ -103,7 +103,7 @@ impl Checkpoints {
     /// The slices that were written do not make a whole.
     pub fn done(&mut self, done: Done) -> Result<Option<Next>> {
         match done {
-            Done::Saved { epoch, written } => {
+            Done::Saved { epoch, written, .. } => {
                 let Some(pending) = self.pending.as_mut().filter(|p| p.epoch == epoch) else { return Ok(None) };
                 pending.written.push(written);
                 self.manifest()

@@ -39,8 +39,7 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
     };
     let spec = Spec::new("dead-letters", target.to_string());
     let node = SinkNode { sink, group: group.into(), target, guarantee, role: SinkRole::DeadLetters };
-    let inputs: Vec<_> = graph.plan().nodes.iter().map(|n| n.id).filter(|n| n + 1 == graph.plan().nodes.len() as u32).collect();
-    graph.add(spec, &inputs, None, Some(node));
+    graph.add(spec, &[], None, Some(node));
     let plan = graph.plan();
     let raw = graph.shared().raw.clone();
     let dead = graph.scope().concatenate(streams);

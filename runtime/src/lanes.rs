@@ -4,11 +4,12 @@ use crate::bus::{Marker, Token};
 use crate::error::{Error, Response, Result};
 use crate::failpoint::{Step, durable};
 use crate::graph::{Graph, Timely};
+use crate::metrics::{Counter, LaneMetrics};
 use crate::report::{Report, Reports};
 use crate::scribe::Durable;
 use crate::sink::{LaneEpoch, LaneSink, OutRecord, Run};
 use crate::source::spawn;
-use crate::time::Epoch;
+use crate::time::{Epoch, monotonic};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -38,6 +39,10 @@ pub struct OpenLane {
     pub marker: Option<Marker>,
     /// The generation that is written.
     pub generation: u32,
+    /// What is measured.
+    pub metrics: LaneMetrics,
+    /// Counts what each sink of the plan has made visible.
+    pub records_out: Vec<Counter>,
 }
 
 impl OpenLane {
@@ -211,6 +216,7 @@ impl Committer {
         let marker = Marker { generation: self.lane.generation, epoch };
         let run = Run { previous: self.lane.marker, marker, epochs };
         let mut wait = RETRY_MIN;
+        let began = monotonic();
         loop {
             let error = match durable(Step::LaneCommit, || self.lane.sink.commit(&run)) {
                 Ok(()) => break,
@@ -239,6 +245,13 @@ impl Committer {
             }
         }
         self.lane.marker = Some(marker);
+        self.lane.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        self.lane.metrics.epoch_committed.set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+        for record in run.epochs.iter().flat_map(|e| &e.records) {
+            if let Some(counter) = self.lane.records_out.get(usize::from(record.sink)) {
+                counter.inc_by(record.diff.unsigned_abs());
+            }
+        }
         self.report(Some(epoch));
         self.reports.send(Report::Marked { lane: self.lane.index, epoch });
         Ok(())

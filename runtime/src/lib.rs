@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod metrics;
 pub mod minter;
 pub mod operator;
+pub mod output;
 pub mod plan;
 pub mod report;
 pub mod scribe;

@@ -23,6 +23,8 @@ pub struct Delivered {
     pub bytes: u64,
     /// The greatest event time in it.
     pub max_time: EventTime,
+    /// The end of the partition as the fetch saw it.
+    pub end: Offset,
 }
 
 /// How old the evidence that a partition is drained may be: readers repeat it at least every second.

@@ -407,10 +407,10 @@ impl<D: Data> Reader<D> {
         let mut replayed = batch.records;
         let live = replayed.split_off(replayed.partition_point(|r| r.offset < border));
         if !replayed.is_empty() {
-            self.chunk(batch.partition, from, replayed);
+            self.chunk(batch.partition, from, replayed, batch.end);
         }
         if !live.is_empty() {
-            let piece = self.chunk(batch.partition, from.max(border), live);
+            let piece = self.chunk(batch.partition, from.max(border), live, batch.end);
             self.running.reports.send(Report::Delivered(piece));
         }
         if batch.position >= batch.end {
@@ -419,12 +419,12 @@ impl<D: Data> Reader<D> {
     }
 
     /// Decodes records and hands them to the follower.
-    fn chunk(&self, partition: u32, from: Offset, records: Vec<Record>) -> Delivered {
+    fn chunk(&self, partition: u32, from: Offset, records: Vec<Record>, end: Offset) -> Delivered {
         let decoded: Vec<_> = records.iter().map(|r| (self.decode)(r)).collect();
         let bytes = records.iter().map(Record::bytes).sum();
         let upto = records.last().map_or(from, |r| r.offset.next());
         let max_time = decoded.iter().flatten().map(|(_, t)| *t).max().unwrap_or(EventTime::MIN);
-        let piece = Delivered { feed: self.feed(partition), from, upto, records: records.len() as u64, bytes, max_time };
+        let piece = Delivered { feed: self.feed(partition), from, upto, records: records.len() as u64, bytes, max_time, end };
         self.ahead.change(partition, |ahead| ahead + bytes);
         // The follower is gone only when the pipeline ends.
         let _ = self.sender.send(Chunk { partition, upto, records, decoded });

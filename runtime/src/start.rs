@@ -311,7 +311,10 @@ pub fn open_lanes(
             let name = format!("{group}/{lane}");
             check_marker(&name, marker, entered)?;
             let (index, token, generation) = (open.len(), entered.token, entered.generation);
-            open.push((group.to_string(), lane, OpenLane { index, name, sink, token, marker, generation }));
+            let metrics = components.metrics.lane(&name);
+            let records_out = plan.sinks().map(|s| components.metrics.records_out(&s.target.to_string())).collect();
+            let lane_of = OpenLane { index, name, sink, token, marker, generation, metrics, records_out };
+            open.push((group.to_string(), lane, lane_of));
         }
     }
     Ok(open)

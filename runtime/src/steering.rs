@@ -6,7 +6,9 @@ use crate::checkpoint::{Checkpoints, Next};
 use crate::engine::{Components, Minting};
 use crate::error::Result;
 use crate::failpoint;
+use crate::bus::Offset;
 use crate::journal::{Checkpoint, Fact};
+use crate::metrics::PartitionMetrics;
 use crate::minter::{Minter, Turn};
 use crate::plan::Plan;
 use crate::report::{Command, Report, Reports};
@@ -14,7 +16,7 @@ use crate::scribe::Scribe;
 use crate::settings::Settings;
 use crate::state::{Manifest, ManifestHead};
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
-use crate::upkeep::Job;
+use crate::upkeep::{Done, Job};
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -93,6 +95,9 @@ pub struct Steering {
     minter: Minter,
     checkpoints: Checkpoints,
     replay: VecDeque<Binding>,
+    /// The end of each partition, as its reader last saw it.
+    ends: BTreeMap<Feed, Offset>,
+    partitions: BTreeMap<Feed, PartitionMetrics>,
     applied: Vec<Epoch>,
     durable: Epoch,
     worked: Epoch,
@@ -132,6 +137,8 @@ impl Steering {
         let now = monotonic();
         Self {
             replay: std::mem::take(&mut begin.replay).into(),
+            ends: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             applied: vec![begin.restored; begin.markers.len()],
             durable: begin.live.epoch,
             worked: begin.restored,
@@ -156,7 +163,10 @@ impl Steering {
     /// The one that was reported: the pipeline cannot go on.
     pub fn hear(&mut self, report: Report) -> Result<()> {
         match report {
-            Report::Delivered(piece) => self.minter.delivered(piece),
+            Report::Delivered(piece) => {
+                self.ends.insert(piece.feed, piece.end);
+                self.minter.delivered(piece);
+            }
             Report::Drained { feed, position } => self.minter.drained(feed, position, self.uptime()),
             Report::Durable(epoch) => self.durable = self.durable.max(epoch),
             Report::Applied { lane, epoch } => self.applied(lane, epoch),
@@ -165,12 +175,16 @@ impl Steering {
                 self.act(next);
             }
             Report::Upkeep(done) => {
+                if let Done::Manifest { bytes, .. } | Done::Saved { bytes, .. } = &done {
+                    self.begin.components.metrics.checkpoint_bytes.inc_by(*bytes);
+                }
                 let next = self.checkpoints.done(done)?;
                 self.act(next);
             }
             Report::Checkpointed(epoch) => {
                 let next = self.checkpoints.checkpointed();
                 self.act(next);
+                self.begin.components.metrics.checkpoint_seconds.observe(self.last_checkpoint.elapsed().as_secs_f64());
                 tracing::info!(pipeline = %self.begin.pipeline, epoch = epoch.0, "checkpoint complete");
             }
             Report::Retired(epoch) => {
@@ -200,7 +214,7 @@ impl Steering {
         if self.recovering {
             self.recovering = false;
             failpoint::set_recovering(false);
-            self.begin.components.metrics.recovered(self.begin.began.elapsed());
+            self.begin.components.metrics.recovery_seconds.set(self.begin.began.elapsed().as_secs_f64());
         }
         match self.begin.minting {
             _ if self.stopping == Some(None) => self.mint_last(),
@@ -245,7 +259,7 @@ impl Steering {
         );
         self.last_mint = monotonic();
         self.spans.push_back((binding.epoch, self.last_mint, span));
-        self.begin.components.metrics.epoch_closed(binding.epoch, records);
+        self.count(&binding);
         self.begin.scribe.write(Fact::Binding(binding.clone()));
         if checkpoint {
             self.last_checkpoint = self.last_mint;
@@ -264,7 +278,7 @@ impl Steering {
         let Some(everywhere) = self.applied.iter().min().copied() else { return };
         self.minter.acknowledged(everywhere);
         while let Some((_, closed, _span)) = self.spans.pop_front_if(|(e, _, _)| *e <= everywhere) {
-            self.begin.components.metrics.epoch_applied(closed.elapsed());
+            self.begin.components.metrics.epoch_latency_seconds.observe(closed.elapsed().as_secs_f64());
         }
         for seal in self.seals.extract_if(.., |s| s.closed.is_some_and(|e| e <= everywhere)) {
             // Nobody waits for the answer any more: nothing is lost.
@@ -312,8 +326,36 @@ impl Steering {
         if self.last_status.is_none_or(|at| at.elapsed() >= every) {
             self.last_status = Some(monotonic());
             let status = self.status();
-            self.begin.components.metrics.standing(&status);
+            self.measure(&status);
             (self.begin.components.status)(&status);
+        }
+    }
+
+    fn count(&mut self, binding: &Binding) {
+        let metrics = &self.begin.components.metrics;
+        metrics.epochs_closed.inc();
+        for range in &binding.ranges {
+            let plan = &self.begin.plan;
+            let of = || {
+                let topic = plan.sources().nth(usize::from(range.feed.source)).map_or("?", |s| s.topic.as_str());
+                metrics.partition(topic, range.feed.partition.number())
+            };
+            self.partitions.entry(range.feed).or_insert_with(of).records_in.inc_by(range.records);
+        }
+    }
+
+    fn measure(&self, status: &Status) {
+        let metrics = &self.begin.components.metrics;
+        let number = |epoch: Epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX);
+        metrics.epoch_minted.set(number(status.closed));
+        metrics.epoch_durable.set(number(status.durable));
+        metrics.in_flight_bytes.set(i64::try_from(status.in_flight.1).unwrap_or(i64::MAX));
+        metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
+        metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
+        for (feed, partition) in &self.partitions {
+            let resume = self.minter.positions().of(*feed).resume;
+            let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(resume.0));
+            partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
     }
 

@@ -48,6 +48,8 @@ pub enum Done {
         epoch: Epoch,
         /// Where it stands.
         written: Written,
+        /// Its bytes.
+        bytes: u64,
     },
     /// A manifest is durable.
     Manifest {
@@ -149,10 +151,11 @@ impl Upkeep {
         saved.slices.iter().for_each(|slice| writer.push(slice));
         let empty = writer.is_empty();
         let (name, bytes, written) = writer.finish();
+        let len = if empty { 0 } else { bytes.len() as u64 };
         if !empty {
             self.store.put(Step::StatePut, &name, bytes)?;
         }
-        Ok(Done::Saved { epoch: saved.epoch, written })
+        Ok(Done::Saved { epoch: saved.epoch, written, bytes: len })
     }
 
     /// The journal is needed from the first binding behind the oldest kept checkpoint on.
