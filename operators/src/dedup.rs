@@ -9,7 +9,7 @@ use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff, Stamp, Update};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Gives the first record of each event id, with its own stamp, at the close of its epoch.
 ///
@@ -50,8 +50,8 @@ pub fn dedup<'s, D: Data, I: Key>(
     let logic = Dedup {
         horizon_ms: horizon_ms.max(1),
         state: KeyedState::new(),
-        expiries: BTreeSet::new(),
-        touched: BTreeMap::new(),
+        expiries: BTreeMap::new(),
+        touched: Vec::new(),
         watermark: EventTime::MIN,
     };
     stateful(graph, &keyed, spec, Keyed::group, logic)
@@ -61,17 +61,23 @@ struct Dedup<I, D> {
     horizon_ms: i64,
     state: KeyedState<I, Seen<D>>,
     /// When to look whether an id can be forgotten, by the event time it is remembered for. It may name an id that is gone or
-    /// is remembered for another time by now: that one has an entry of its own.
-    expiries: BTreeSet<(EventTime, u64, I)>,
+    /// is remembered for another time by now: that one stands here again.
+    expiries: BTreeMap<EventTime, Vec<(u64, I)>>,
     /// The ids that the open epoch changed, and the record that stood for each before it.
-    touched: BTreeMap<(u64, I), Option<Sighting<D>>>,
+    touched: Vec<(u64, I, Option<Sighting<D>>)>,
     /// The pipeline's watermark before the open epoch.
     watermark: Watermark,
 }
 
-/// The records of an id, in the order of their arrival.
+/// What is known of an id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Seen<D>(Vec<Sighting<D>>);
+struct Seen<D> {
+    /// Its records, in the order of their arrival.
+    sightings: Vec<Sighting<D>>,
+    /// Whether the open epoch has changed it; never in a snapshot, which is between epochs.
+    #[serde(skip)]
+    touched: bool,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sighting<D> {
@@ -91,28 +97,37 @@ impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
         }
         let Keyed { hash, key, value } = keyed;
         let touched = &mut self.touched;
-        self.state.update(hash, &key, |slot| {
-            touched.entry((hash, key.clone())).or_insert_with(|| slot.as_ref().and_then(Seen::first).cloned());
-            let seen = slot.get_or_insert_with(|| Seen(Vec::with_capacity(1)));
-            seen.add(Sighting { data: value, stamp, copies: diff });
-            if seen.0.is_empty() {
-                *slot = None;
+        let init = || Seen { sightings: Vec::with_capacity(1), touched: false };
+        self.state.modify_or_insert_with(hash, &key, init, |seen| {
+            if !std::mem::replace(&mut seen.touched, true) {
+                touched.push((hash, key.clone(), seen.first().cloned()));
             }
+            seen.add(Sighting { data: value, stamp, copies: diff });
         });
     }
 
     fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<I, D>, D>) {
         self.watermark = at.watermark();
-        for ((hash, id), before) in std::mem::take(&mut self.touched) {
-            let seen = self.state.get(hash, &id);
-            let now = seen.and_then(Seen::first);
-            if !before.as_ref().zip(now).is_some_and(|(a, b)| a.is(b)) {
-                for (sighting, diff) in before.iter().map(|b| (b, -1)).chain(now.map(|n| (n, 1))) {
-                    emit.give((sighting.data.clone(), sighting.stamp, diff));
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        for (hash, id, before) in touched {
+            let time = self.state.update(hash, &id, |slot| {
+                let Some(seen) = slot else { unreachable!("a touched id is there until the close") };
+                seen.touched = false;
+                let now = seen.first();
+                if !before.as_ref().zip(now).is_some_and(|(a, b)| a.is(b)) {
+                    for (sighting, diff) in before.iter().map(|b| (b, -1)).chain(now.map(|n| (n, 1))) {
+                        emit.give((sighting.data.clone(), sighting.stamp, diff));
+                    }
                 }
-            }
-            if let Some(time) = seen.and_then(Seen::time) {
-                self.expiries.insert((time, hash, id));
+                let time = seen.time();
+                if time.is_none() {
+                    *slot = None;
+                }
+                time
+            });
+            if let Some(time) = time.filter(|time| before.is_none_or(|b| b.stamp.time != *time)) {
+                self.expiries.entry(time).or_default().push((hash, id));
             }
         }
         self.purge();
@@ -124,20 +139,26 @@ impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
 
     fn restored(&mut self, watermark: Watermark) {
         self.watermark = watermark;
-        let groups = (0..KEY_GROUPS).flat_map(|group| self.state.iter(group as u8));
-        self.expiries = groups.filter_map(|(hash, id, seen)| Some((seen.time()?, hash, id.clone()))).collect();
+        self.expiries.clear();
+        for (hash, id, seen) in (0..KEY_GROUPS).flat_map(|group| self.state.iter(group as u8)) {
+            if let Some(time) = seen.time() {
+                self.expiries.entry(time).or_default().push((hash, id.clone()));
+            }
+        }
     }
 }
 
 impl<I: Key, D: Data> Dedup<I, D> {
     /// Forgets ids whose horizon the watermark has passed.
     fn purge(&mut self) {
-        while let Some((time, _, _)) = self.expiries.first()
-            && self.watermark >= time.plus_ms(self.horizon_ms)
+        while let Some(first) = self.expiries.first_entry()
+            && self.watermark >= first.key().plus_ms(self.horizon_ms)
         {
-            let Some((time, hash, id)) = self.expiries.pop_first() else { return };
-            if self.state.get(hash, &id).and_then(Seen::time).is_some_and(|at| at <= time) {
-                self.state.update(hash, &id, |slot| *slot = None);
+            let time = *first.key();
+            for (hash, id) in first.remove() {
+                if self.state.get(hash, &id).and_then(Seen::time).is_some_and(|at| at <= time) {
+                    self.state.update(hash, &id, |slot| *slot = None);
+                }
             }
         }
     }
@@ -146,21 +167,21 @@ impl<I: Key, D: Data> Dedup<I, D> {
 impl<D: Data> Seen<D> {
     /// The record that stands for the id.
     fn first(&self) -> Option<&Sighting<D>> {
-        self.0.iter().find(|s| s.copies > 0)
+        self.sightings.iter().find(|s| s.copies > 0)
     }
 
     /// The event time that the id is remembered for: that of its first record (of a retraction, if there are only such).
     fn time(&self) -> Option<EventTime> {
-        self.first().or(self.0.first()).map(|s| s.stamp.time)
+        self.first().or(self.sightings.first()).map(|s| s.stamp.time)
     }
 
     fn add(&mut self, sighting: Sighting<D>) {
-        match self.0.iter().position(|s| s.is(&sighting)) {
-            None => self.0.push(sighting),
+        match self.sightings.iter().position(|s| s.is(&sighting)) {
+            None => self.sightings.push(sighting),
             Some(i) => {
-                self.0[i].copies = self.0[i].copies.wrapping_add(sighting.copies);
-                if self.0[i].copies == 0 {
-                    self.0.remove(i);
+                self.sightings[i].copies = self.sightings[i].copies.wrapping_add(sighting.copies);
+                if self.sightings[i].copies == 0 {
+                    self.sightings.remove(i);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Gives each record a key.
 
+use crate::aggregate::type_name;
 use crate::answer::attempt;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::{Key, key_group, stable_hash};
@@ -56,7 +57,7 @@ pub fn key_by<'s, D: Data, K: Key>(
     input: &Collection<'s, D>,
     key: impl Fn(&D) -> K + 'static,
 ) -> Collection<'s, Keyed<K, D>> {
-    let spec = Spec::new("key_by", std::any::type_name::<K>());
+    let spec = Spec::new("key_by", type_name::<K>());
     stateless(graph, input, spec, move |(value, stamp, diff), emit| {
         let hashed = attempt::<(u64, K), _>(|| {
             let key = key(&value);

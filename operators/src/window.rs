@@ -229,21 +229,15 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
             }
             (was_there, if slot.is_some() { Left::Something } else { Left::Nothing })
         });
-        let has_fired = window.end <= self.watermark;
+        if left == Left::Something && window.end <= self.watermark {
+            self.corrected.insert((start, hash, pane.clone()));
+        }
         match (was_there, left) {
-            (true, Left::Nothing) => {
-                self.forget(start, &(hash, pane));
+            (false, Left::Something) => {
+                self.panes.entry(start).or_default().insert((hash, pane));
             }
-            (false, Left::Nothing) => {}
-            (true, Left::Something) if !has_fired => {}
-            (was_there, Left::Something) => {
-                if has_fired {
-                    self.corrected.insert((start, hash, pane.clone()));
-                }
-                if !was_there {
-                    self.panes.entry(start).or_default().insert((hash, pane));
-                }
-            }
+            (true, Left::Nothing) => self.forget(start, &(hash, pane)),
+            _ => {}
         }
     }
 

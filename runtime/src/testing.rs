@@ -1,6 +1,6 @@
 //! Runs one operator, or a few, over given epochs without a bus: for doctests and property tests of operators.
 
-use crate::binding::{Binding, BindingLog};
+use crate::binding::{Binding, BindingLog, Control};
 use crate::error::Result;
 use crate::graph::{Collection, Graph, Saved, Worker};
 use crate::operator::DeadLetter;
@@ -49,27 +49,69 @@ pub fn run<D: Data, Out: Data>(
     steps: Vec<Step<D>>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
 ) -> Observed<Out> {
-    let steps = Mutex::new(steps);
+    let fresh = Incarnation { start: Epoch(1), watermark: EventTime::MIN, checkpoint: None, saved: Vec::new() };
+    run_incarnation(fresh, steps, build).0
+}
+
+/// As [`run`], but behind `epochs` epochs all states are saved, everything is dropped, and a new worker goes on from
+/// what was saved.
+///
+/// # Panics
+/// There are fewer steps than `epochs`, or none before the checkpoint.
+pub fn run_restarted<D: Data, Out: Data>(
+    steps: Vec<Step<D>>,
+    epochs: usize,
+    build: impl for<'s> Fn(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Clone + Send + Sync + 'static,
+) -> Observed<Out> {
+    let (before, after) = steps.split_at(epochs);
+    let checkpoint = Epoch(epochs as u64);
+    let watermark = before.last().map_or(EventTime::MIN, |step| step.watermark);
+    let first = Incarnation { start: Epoch(1), watermark: EventTime::MIN, checkpoint: Some(checkpoint), saved: Vec::new() };
+    let (mut observed, saved) = run_incarnation(first, before.to_vec(), build.clone());
+    let second = Incarnation { start: checkpoint.next(), watermark, checkpoint: None, saved };
+    let (rest, _) = run_incarnation(second, after.to_vec(), build);
+    observed.results.extend(rest.results);
+    observed.dead.extend(rest.dead);
+    observed
+}
+
+/// Where a run begins, with what, and whether it ends with a checkpoint.
+struct Incarnation {
+    start: Epoch,
+    watermark: Watermark,
+    checkpoint: Option<Epoch>,
+    saved: Vec<Saved>,
+}
+
+fn run_incarnation<D: Data, Out: Data>(
+    from: Incarnation,
+    steps: Vec<Step<D>>,
+    build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
+) -> (Observed<Out>, Vec<Saved>) {
+    let moved = Mutex::new((from, steps));
     timely::execute_directly(move |timely_worker| {
-        let steps = steps.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (from, steps) = moved.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (start, checkpoint) = (from.start, from.checkpoint);
+        let worker = Rc::new(InMemory { start, watermark: from.watermark, restored: from.saved, saved: RefCell::default() });
         let log = BindingLog::default();
         let results = Rc::new(RefCell::new(Vec::new()));
         let dead = Rc::new(RefCell::new(Vec::new()));
         let mut input = InputHandle::<Epoch, timely::container::CapacityContainerBuilder<Vec<Update<D>>>>::new();
-        let probe = timely_worker.dataflow(|scope| {
-            let graph = Graph::new(scope, log.clone(), Rc::new(FromTheBeginning));
+        let (probe, states) = timely_worker.dataflow(|scope| {
+            let graph = Graph::new(scope, log.clone(), worker.clone());
             let stream = scope.input_from(&mut input);
             let out = build(&graph, Collection { stream, node: 0 });
             let (results, dead_out) = (results.clone(), dead.clone());
             let streams = std::mem::take(&mut *graph.shared().dead.borrow_mut());
             scope.concatenate(streams).inspect_batch(move |t, d| dead_out.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
             let stream = out.stream.inspect_batch(move |t, d| results.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
-            stream.probe().0
+            (stream.probe().0, graph.plan().states().count())
         });
-        input.advance_to(Epoch(1));
-        for (epoch, step) in (1..).map(Epoch).zip(steps) {
+        input.advance_to(start);
+        for (epoch, step) in (start.0..).map(Epoch).zip(steps) {
             let closed_at = WallTime(epoch.0 as i64);
-            let (ranges, lifts, controls) = (Vec::new(), Vec::new(), Vec::new());
+            let (ranges, lifts) = (Vec::new(), Vec::new());
+            let controls = if checkpoint == Some(epoch) { vec![Control::Checkpoint] } else { Vec::new() };
             log.insert(Rc::new(Binding { epoch, closed_at, watermark: step.watermark, ranges, lifts, controls }));
             for update in step.updates {
                 input.send(update);
@@ -79,10 +121,51 @@ pub fn run<D: Data, Out: Data>(
                 timely_worker.step();
             }
         }
+        while checkpoint.is_some() && worker.saved.borrow().len() < states {
+            timely_worker.step();
+        }
         input.close();
         while timely_worker.step() {}
-        Observed { results: results.take(), dead: dead.take() }
+        (Observed { results: results.take(), dead: dead.take() }, worker.saved.take())
     })
+}
+
+/// A worker that saves to memory, and restores from there.
+struct InMemory {
+    start: Epoch,
+    watermark: Watermark,
+    restored: Vec<Saved>,
+    saved: RefCell<Vec<Saved>>,
+}
+
+impl Worker for InMemory {
+    fn start(&self) -> Epoch {
+        self.start
+    }
+    fn live(&self) -> Epoch {
+        self.start
+    }
+    fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+    fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()> {
+        for slice in self.restored.iter().filter(|saved| saved.state == *state).flat_map(|saved| &saved.slices) {
+            into.restore(slice.group, &[slice.bytes.clone().into()])?;
+        }
+        Ok(())
+    }
+    fn source(&self, _: u16) -> Option<RunningSource> {
+        None
+    }
+    fn partitions(&self, _: &str) -> u32 {
+        1
+    }
+    fn fail(&self, error: crate::error::Error) {
+        panic!("{error}");
+    }
+    fn save(&self, saved: Saved) {
+        self.saved.borrow_mut().push(saved);
+    }
 }
 
 /// A worker that restores and saves nothing.

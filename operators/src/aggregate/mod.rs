@@ -117,7 +117,7 @@ pub(crate) fn take<V, A: Aggregate<V>>(aggregate: &A, value: &V) -> Result<A::In
 }
 
 /// The last part of a type's path: `String` for `alloc::string::String`, `Option<Decimal>` with its arguments.
-fn type_name<T>() -> String {
+pub(crate) fn type_name<T>() -> String {
     let mut name = String::new();
     for part in std::any::type_name::<T>().split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
         name.push_str(part.rsplit("::").next().unwrap_or(part));

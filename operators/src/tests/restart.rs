@@ -1,0 +1,55 @@
+//! A worker that goes on from a checkpoint says exactly what one says that was never stopped.
+
+use super::{Record, history, value};
+use crate::aggregate::{count, max, min, sum};
+use crate::{aggregate, dedup, fold, key_by, map, tumbling, window};
+use distributary_runtime::graph::{Collection, Graph};
+use distributary_runtime::testing::{Step, run, run_restarted};
+use distributary_runtime::update::Data;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+fn check<Out: Data + PartialEq + std::fmt::Debug>(
+    steps: Vec<Step<Record>>,
+    stop: Index,
+    build: impl for<'s> Fn(&Graph<'s>, Collection<'s, Record>) -> Collection<'s, Out> + Clone + Send + Sync + 'static,
+) -> Result<(), TestCaseError> {
+    let epochs = stop.index(steps.len()) + 1;
+    let (straight, restarted) = (run(steps.clone(), build.clone()), run_restarted(steps, epochs, build));
+    prop_assert_eq!(straight.results, restarted.results, "restarted behind epoch {}", epochs);
+    prop_assert_eq!(straight.dead, restarted.dead);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn window_goes_on(steps in history(), stop in any::<Index>(), lateness in 0_i64..15) {
+        check(steps, stop, move |graph, input| {
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            window(graph, &keyed, "w", tumbling(10).lateness(lateness), (count(), min(|(_, v): &Record| *v), sum(value))).results
+        })?;
+    }
+
+    #[test]
+    fn late_records_stay_late(steps in history(), stop in any::<Index>(), lateness in 0_i64..15) {
+        check(steps, stop, move |graph, input| {
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            window(graph, &keyed, "w", tumbling(10).lateness(lateness), count()).late
+        })?;
+    }
+
+    #[test]
+    fn dedup_goes_on(steps in history(), stop in any::<Index>(), horizon in 1_i64..30) {
+        check(steps, stop, move |graph, input| dedup(graph, &input, "d", horizon, |(id, _)| *id).results)?;
+    }
+
+    #[test]
+    fn running_aggregates_and_folds_go_on(steps in history(), stop in any::<Index>()) {
+        check(steps, stop, |graph, input| {
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            let greatest = aggregate(graph, &keyed, "a", max(value));
+            let values = key_by(graph, &map(graph, &greatest, |result| (result.key, result.value)), |(key, _)| key % 2);
+            fold(graph, &values, "f", 0, |total, record: &Record, diff| *total += diff * value(record))
+        })?;
+    }
+}
