@@ -1,3 +1,34 @@
 //! x
 
+// The macros name this crate `::distributary`; so that they work in here as well:
+extern crate self as distributary;
+
+pub mod codec;
+pub mod event;
+pub mod flow;
+pub mod job;
 pub mod payments;
+pub mod timestamp;
+
+pub use distributary_derive::{Event, job};
+pub use distributary_runtime::error::{Error, Result};
+pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
+pub use flow::Flow;
+pub use job::Job;
+#[doc(hidden)]
+pub use serde;
+pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
+
+/// The `main` of a team's own binary: its jobs, with all commands.
+///
+/// ```text
+/// distributary::main!(spend, velocity);
+/// ```
+#[macro_export]
+macro_rules! main {
+    ($($job:expr),+ $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::cli::main(&[$($job),+])
+        }
+    };
+}

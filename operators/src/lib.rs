@@ -1,1 +1,48 @@
-//! x
+//! Pure operators on `(data, stamp, diff)`: no I/O, no clock, no threads.
+//!
+//! Each operator is a function over a [`Graph`](distributary_runtime::graph::Graph) in one small file; copy the nearest
+//! one to write the next. There are two shapes. One looks at a record alone and keeps its stamp:
+//!
+//! | operator | gives |
+//! |---|---|
+//! | [`map`], [`try_map`] | one record for each |
+//! | [`filter`] | the records that satisfy a predicate |
+//! | [`flat_map`], [`try_flat_map`] | any number of records for each |
+//! | [`key_by`] | the records with a key, for those below |
+//!
+//! The other keeps keyed state under a name, and gives what an epoch changed at the epoch's close:
+//!
+//! | operator | gives |
+//! |---|---|
+//! | [`dedup`] | the first record of each event id |
+//! | [`window`] | an [`Aggregate`](aggregate::Aggregate) for each key and interval of event time |
+//! | [`aggregate()`] | a running aggregate for each key |
+//! | [`fold`] | a running value for each key, by a closure |
+//!
+//! All take retractions, and take back what they said before. What user code does not accept is a dead letter and
+//! leaves the state as it was.
+
+pub mod aggregate;
+mod answer;
+mod dedup;
+mod filter;
+mod flat_map;
+mod fold;
+mod key_by;
+mod map;
+mod running;
+mod said;
+mod window;
+
+pub use answer::Answer;
+pub use dedup::dedup;
+pub use filter::filter;
+pub use flat_map::{flat_map, try_flat_map};
+pub use fold::fold;
+pub use key_by::{Keyed, key_by};
+pub use map::{map, try_map};
+pub use running::{PerKey, aggregate};
+pub use window::{PerWindow, Tumbling, Window, tumbling, window};
+
+#[cfg(test)]
+mod tests;

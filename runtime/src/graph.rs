@@ -3,11 +3,12 @@
 //! A job is a function over a [`Graph`]. It runs once without workers to give the plan, and once on each worker to give
 //! the dataflow: what is planned is what runs.
 
-use crate::binding::BindingLog;
+use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
 use crate::operator::DeadLetter;
 use crate::plan::{Node, NodeId, Plan, SinkNode, SourceNode, StateNode};
 use crate::sink::OutRecord;
+use crate::source::{RawRecords, RunningSource};
 use crate::state::Snapshot;
 use crate::time::{Epoch, Watermark};
 use crate::update::Update;
@@ -69,6 +70,12 @@ pub trait Worker {
     /// # Errors
     /// The state was written by other types, or is damaged.
     fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()>;
+    /// What a source reads here; `None` when the graph is only planned.
+    fn source(&self, source: u16) -> Option<RunningSource>;
+    /// Partitions of a topic that a sink writes; 1 when the graph is only planned.
+    fn partitions(&self, topic: &str) -> u32;
+    /// Ends the pipeline: an operator cannot go on.
+    fn fail(&self, error: crate::error::Error);
     /// Takes over a finished snapshot.
     fn save(&self, saved: Saved);
 }
@@ -99,6 +106,8 @@ pub(crate) struct Shared<'s> {
     pub(crate) worker: Rc<dyn Worker>,
     pub(crate) dead: RefCell<Vec<Timely<'s, DeadLetter>>>,
     pub(crate) outputs: RefCell<BTreeMap<String, Vec<Timely<'s, OutRecord>>>>,
+    pub(crate) bindings_stream: RefCell<Option<Timely<'s, Rc<Binding>>>>,
+    pub(crate) raw: RawRecords,
     pub(crate) errors: RefCell<Vec<crate::error::Error>>,
 }
 
@@ -111,6 +120,8 @@ impl<'s> Graph<'s> {
             worker,
             dead: RefCell::default(),
             outputs: RefCell::default(),
+            bindings_stream: RefCell::default(),
+            raw: RawRecords::default(),
             errors: RefCell::default(),
         };
         Self { scope, shared: Rc::new(shared) }
@@ -120,6 +131,18 @@ impl<'s> Graph<'s> {
     #[must_use]
     pub fn scope(&self) -> Scope<'s, Epoch> {
         self.scope
+    }
+
+    /// Partitions of a topic that a sink writes; 1 when the graph is only planned.
+    #[must_use]
+    pub fn partitions(&self, topic: &str) -> u32 {
+        self.shared.worker.partitions(topic)
+    }
+
+    /// The bindings, as this worker learns them.
+    pub(crate) fn bindings(&self) -> Timely<'s, Rc<Binding>> {
+        let stream = self.shared.bindings_stream.borrow().clone();
+        stream.unwrap_or_else(|| timely::dataflow::operators::generic::operator::empty(self.scope))
     }
 
     pub(crate) fn shared(&self) -> &Rc<Shared<'s>> {
@@ -152,6 +175,20 @@ impl<'s> Graph<'s> {
     /// Remembers an error of the building; it is returned when the graph is complete.
     pub fn refuse(&self, error: crate::error::Error) {
         self.shared.errors.borrow_mut().push(error);
+    }
+
+    /// The first error of the building, if there was one.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn first_error(&self) -> Result<()> {
+        let mut errors = self.shared.errors.borrow_mut();
+        if errors.is_empty() { Ok(()) } else { Err(errors.remove(0)) }
+    }
+
+    /// Where the worker learns the bindings.
+    pub(crate) fn feed_bindings(&self, stream: Timely<'s, Rc<Binding>>) {
+        *self.shared.bindings_stream.borrow_mut() = Some(stream);
     }
 
     /// The plan so far.

@@ -6,7 +6,12 @@ use std::cell::RefCell;
 
 /// A type that can be a key: ordered (which rules out floats and hash maps, whose encodings are not stable) and
 /// encodable.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key or an event id",
+    label = "use `String`, an integer, `Uuid`, or a type that derives Clone, PartialEq, Eq, PartialOrd, Ord, Serialize and Deserialize"
+)]
 pub trait Key: Clone + Ord + Send + Serialize + DeserializeOwned + 'static {}
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Ord + Send + Serialize + DeserializeOwned + 'static> Key for T {}
 
 /// Key groups: the unit in which keyed state is saved and moved between workers. A constant of the format.

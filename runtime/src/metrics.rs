@@ -5,7 +5,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -31,11 +31,8 @@ pub struct Metrics {
     records_in: Family<PartitionLabels, Counter>,
     lag_records: Family<PartitionLabels, Gauge>,
     records_out: Family<SinkLabels, Counter>,
-    dead_letters: Family<CauseLabels, Counter>,
     epoch_committed: Family<LaneLabels, Gauge>,
     lane_commit_seconds: Family<LaneLabels, Histogram, fn() -> Histogram>,
-    /// Records that a window refused.
-    pub late: Counter,
     /// Epochs that were closed.
     pub epochs_closed: Counter,
     /// The newest epoch that was minted.
@@ -87,7 +84,6 @@ impl Metrics {
             records_in: r.add("records_in", "Records read", Family::default()),
             lag_records: r.add("lag_records", "Records still to be read", Family::default()),
             records_out: r.add("records_out", "Results made visible", Family::default()),
-            dead_letters: r.add("dead_letters", "Records set aside", Family::default()),
             epoch_committed: r.add("epoch_committed", "Newest visible epoch", Family::default()),
             lane_commit_seconds: r.add_in(
                 Unit::Seconds,
@@ -95,7 +91,6 @@ impl Metrics {
                 "Time of a lane's commit",
                 Family::new_with_constructor(short_times as fn() -> Histogram),
             ),
-            late: r.add("late", "Records that a window refused", Counter::default()),
             epochs_closed: r.add("epochs_closed", "Epochs closed", Counter::default()),
             epoch_minted: r.add("epoch_minted", "Newest minted epoch", Gauge::default()),
             epoch_durable: r.add("epoch_durable", "Newest epoch with a durable binding", Gauge::default()),
@@ -120,16 +115,10 @@ impl Metrics {
         }
     }
 
-    /// Counts the results that a sink has made visible.
+    /// Counts what a sink has made visible: results, late records and dead letters each have a sink of their own.
     #[must_use]
     pub fn records_out(&self, sink: &str) -> Counter {
         self.records_out.get_or_create_owned(&SinkLabels { sink: sink.to_string() })
-    }
-
-    /// Counts the dead letters of one kind of cause (a fixed set of names: never a text from a record).
-    #[must_use]
-    pub fn dead_letters(&self, cause: &'static str) -> Counter {
-        self.dead_letters.get_or_create_owned(&CauseLabels { cause })
     }
 
     /// The handles of a lane; `lane` is its full name.
@@ -163,11 +152,6 @@ struct PartitionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SinkLabels {
     sink: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabels {
-    cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -213,11 +197,9 @@ mod tests {
         partition.records_in.inc_by(5);
         partition.lag_records.set(6);
         shared.records_out("fraud.spend").inc_by(7);
-        shared.dead_letters("decode").inc();
         let lane = shared.lane("topics.0");
         lane.epoch_committed.set(8);
         lane.commit_seconds.observe(0.002);
-        shared.late.inc_by(9);
         shared.in_flight_bytes.set(10);
         shared.checkpoint_bytes.inc_by(11);
         shared.checkpoint_seconds.observe(1.5);
@@ -228,10 +210,8 @@ mod tests {
             ("records_in_total", ",source=\"payments\",partition=\"0\"", "5"),
             ("lag_records", ",source=\"payments\",partition=\"0\"", "6"),
             ("records_out_total", ",sink=\"fraud.spend\"", "7"),
-            ("dead_letters_total", ",cause=\"decode\"", "1"),
             ("epoch_committed", ",lane=\"topics.0\"", "8"),
             ("lane_commit_seconds_count", ",lane=\"topics.0\"", "1"),
-            ("late_total", "", "9"),
             ("epochs_closed_total", "", "0"),
             ("epoch_minted", "", "0"),
             ("epoch_durable", "", "0"),

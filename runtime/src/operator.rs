@@ -149,8 +149,8 @@ pub trait Logic<D: Data>: 'static {
     /// Its state, to be saved and restored.
     fn state(&mut self) -> &mut dyn Snapshot;
 
-    /// The state has been restored: rebuild what is derived from it.
-    fn restored(&mut self) {}
+    /// The state has been restored, as of an epoch that closed with this watermark: rebuild what is derived from it.
+    fn restored(&mut self, _watermark: Watermark) {}
 }
 
 /// What a stateful operator gives.
@@ -179,7 +179,7 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
         if let Err(error) = worker.restore(state, logic.state()) {
             graph.refuse(error);
         }
-        logic.restored();
+        logic.restored(worker.watermark());
     }
 
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
@@ -220,13 +220,21 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
             }
             // One slice a visit: a checkpoint never holds up the records for longer than one key group takes.
             if let Some((epoch, slices)) = &mut snapshot {
-                if let Some(slice) = driver.logic.state().drain_slice() {
-                    slices.push(slice);
-                    activator.activate();
-                } else if let Some(state) = &state {
-                    let (epoch, slices) = (*epoch, std::mem::take(slices));
-                    worker.save(Saved { state: state.clone(), worker: index, epoch, slices });
-                    snapshot = None;
+                match (driver.logic.state().drain_slice(), &state) {
+                    (Ok(Some(slice)), _) => {
+                        slices.push(slice);
+                        activator.activate();
+                    }
+                    (Ok(None), Some(state)) => {
+                        let (epoch, slices) = (*epoch, std::mem::take(slices));
+                        worker.save(Saved { state: state.clone(), worker: index, epoch, slices });
+                        snapshot = None;
+                    }
+                    (Ok(None), None) => unreachable!("only an operator with state takes a snapshot"),
+                    (Err(error), _) => {
+                        worker.fail(error);
+                        snapshot = None;
+                    }
                 }
             }
         }

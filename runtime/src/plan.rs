@@ -152,10 +152,10 @@ impl Plan {
         groups
     }
 
-    /// Identifies the plan: results of another plan are another generation's.
+    /// Identifies the plan and the number of lanes: results of another plan are another generation's.
     #[must_use]
-    pub fn fingerprint(&self) -> u128 {
-        let text = serde_json::to_vec(self).unwrap_or_else(|_| unreachable!("a plan is plain data"));
+    pub fn fingerprint(&self, lanes: u32) -> u128 {
+        let text = serde_json::to_vec(&(self, lanes)).unwrap_or_else(|_| unreachable!("a plan is plain data"));
         xxhash_rust::xxh3::xxh3_128(&text)
     }
 

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::{Collection, Graph, Saved, Worker};
 use crate::operator::DeadLetter;
 use crate::plan::StateNode;
+use crate::source::RunningSource;
 use crate::state::Snapshot;
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
 use crate::update::{Data, Origin, Stamp, Update};
@@ -85,7 +86,7 @@ pub fn run<D: Data, Out: Data>(
 }
 
 /// A worker that restores and saves nothing.
-struct FromTheBeginning;
+pub(crate) struct FromTheBeginning;
 
 impl Worker for FromTheBeginning {
     fn start(&self) -> Epoch {
@@ -99,6 +100,15 @@ impl Worker for FromTheBeginning {
     }
     fn restore(&self, _: &StateNode, _: &mut dyn Snapshot) -> Result<()> {
         Ok(())
+    }
+    fn source(&self, _: u16) -> Option<RunningSource> {
+        None
+    }
+    fn partitions(&self, _: &str) -> u32 {
+        1
+    }
+    fn fail(&self, error: crate::error::Error) {
+        panic!("{error}");
     }
     fn save(&self, _: Saved) {}
 }

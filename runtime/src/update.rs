@@ -5,7 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A value that may travel between operators and workers.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel between operators",
+    label = "what travels is cloned, written and read: `#[derive(Clone, Serialize, Deserialize)]`"
+)]
 pub trait Data: Clone + Send + Serialize + serde::de::DeserializeOwned + 'static {}
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Serialize + serde::de::DeserializeOwned + 'static> Data for T {}
 
 /// One change: `diff` copies of `data` come (positive) or go (negative).

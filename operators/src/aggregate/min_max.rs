@@ -1,0 +1,107 @@
+//! The least and the greatest value of a group. Both keep all values, so that the next one is known when it goes.
+
+use super::{Aggregate, AggregateError};
+use distributary_runtime::update::{Data, Diff};
+use rust_decimal::Decimal;
+use std::any::Any;
+use std::collections::BTreeMap;
+
+/// The least of what `of` takes from each record.
+///
+/// Values that compare equal must be encoded alike (derived `Ord` is so; a plain `Decimal` is brought to that form here).
+///
+/// ```
+/// use distributary_operators::aggregate::{Aggregate, Group, min};
+/// let least = min(|v: &i32| *v);
+/// let mut group = Group::default();
+/// for (value, diff) in [(3, 1), (1, 1), (2, 1), (1, -1)] {
+///     group.add(&least, least.input(&value).unwrap(), diff);
+/// }
+/// assert_eq!(group.output(&least), Ok(Some(2)));
+/// ```
+pub fn min<V, T: Data + Ord, F: Fn(&V) -> T + 'static>(of: F) -> Min<F> {
+    Min(of)
+}
+
+/// The greatest of what `of` takes from each record; as [`min`].
+///
+/// ```
+/// use distributary_operators::aggregate::{Aggregate, Group, max};
+/// let longest = max(|word: &&str| word.len());
+/// let mut group = Group::default();
+/// group.add(&longest, longest.input(&"river").unwrap(), 1);
+/// assert_eq!(group.output(&longest), Ok(Some(5)));
+/// ```
+pub fn max<V, T: Data + Ord, F: Fn(&V) -> T + 'static>(of: F) -> Max<F> {
+    Max(of)
+}
+
+/// See [`min`].
+#[derive(Clone, Copy, Debug)]
+pub struct Min<F>(F);
+
+/// See [`max`].
+#[derive(Clone, Copy, Debug)]
+pub struct Max<F>(F);
+
+macro_rules! extremum {
+    ($aggregate:ident, $name:literal, $find:ident) => {
+        impl<V, T: Data + Ord, F: Fn(&V) -> T + 'static> Aggregate<V> for $aggregate<F> {
+            type Input = T;
+            type State = BTreeMap<T, Diff>;
+            type Output = T;
+
+            fn input(&self, value: &V) -> Result<T, AggregateError> {
+                Ok(canonical((self.0)(value)))
+            }
+
+            fn add(&self, state: &mut BTreeMap<T, Diff>, input: T, diff: Diff) {
+                add(state, input, diff);
+            }
+
+            fn is_zero(&self, state: &BTreeMap<T, Diff>) -> bool {
+                state.is_empty()
+            }
+
+            fn output(&self, state: &BTreeMap<T, Diff>, _: u64) -> Result<T, AggregateError> {
+                let Some((value, _)) = state.iter().$find(|(_, copies)| **copies > 0) else {
+                    unreachable!("a group of {} with records has a value that came more often than it went", $name)
+                };
+                Ok(value.clone())
+            }
+
+            fn describe(&self) -> String {
+                format!(concat!($name, "({})"), super::type_name::<T>())
+            }
+        }
+    };
+}
+
+extremum!(Min, "min", find);
+extremum!(Max, "max", rfind);
+
+/// Values with as many additions as retractions are absent, so that equal multisets are equal states.
+fn add<T: Ord>(state: &mut BTreeMap<T, Diff>, value: T, diff: Diff) {
+    use std::collections::btree_map::Entry;
+    match state.entry(value) {
+        Entry::Vacant(entry) => {
+            if diff != 0 {
+                entry.insert(diff);
+            }
+        }
+        Entry::Occupied(mut entry) => {
+            *entry.get_mut() = entry.get().wrapping_add(diff);
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// 1.0 and 1.00 are equal but encoded differently: which of them stays in the map would depend on the order.
+fn canonical<T: 'static>(mut value: T) -> T {
+    if let Some(decimal) = (&mut value as &mut dyn Any).downcast_mut::<Decimal>() {
+        decimal.normalize_assign();
+    }
+    value
+}

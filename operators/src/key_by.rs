@@ -1,0 +1,70 @@
+//! Gives each record a key.
+
+use crate::answer::attempt;
+use distributary_runtime::graph::{Collection, Graph, Spec};
+use distributary_runtime::key::{Key, key_group, stable_hash};
+use distributary_runtime::operator::stateless;
+use distributary_runtime::update::Data;
+use serde::{Deserialize, Serialize};
+
+/// A record with its key. The key is hashed once, here, for exchange and state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed<K, V> {
+    /// The key's stable hash.
+    pub hash: u64,
+    /// The key.
+    pub key: K,
+    /// The record.
+    pub value: V,
+}
+
+impl<K: Key, V> Keyed<K, V> {
+    /// A record with this key.
+    ///
+    /// # Panics
+    /// The key's `Serialize` refuses.
+    pub fn new(key: K, value: V) -> Self {
+        Self { hash: stable_hash(&key), key, value }
+    }
+
+    /// Which slice of a keyed state it belongs to, hence which worker.
+    pub(crate) fn group(&self) -> u8 {
+        key_group(self.hash)
+    }
+}
+
+/// Gives each record with the key that `key` takes from it.
+///
+/// A record on which `key` panics is a dead letter. The key of a record must not change: a retraction goes where its
+/// record went.
+///
+/// ```
+/// use distributary_operators::key_by;
+/// use distributary_runtime::key::stable_hash;
+/// use distributary_runtime::testing::{Step, run, update};
+/// use distributary_runtime::time::EventTime;
+///
+/// let updates = vec![update(("u1".to_string(), 5), 0, 0, 0)];
+/// let seen = run(vec![Step { updates, watermark: EventTime(0) }], |graph, input| {
+///     key_by(graph, &input, |(user, _)| user.clone())
+/// });
+/// let keyed = &seen.results[0].1.0;
+/// assert_eq!((keyed.key.as_str(), keyed.value.1, keyed.hash), ("u1", 5, stable_hash(&"u1")));
+/// ```
+pub fn key_by<'s, D: Data, K: Key>(
+    graph: &Graph<'s>,
+    input: &Collection<'s, D>,
+    key: impl Fn(&D) -> K + 'static,
+) -> Collection<'s, Keyed<K, D>> {
+    let spec = Spec::new("key_by", std::any::type_name::<K>());
+    stateless(graph, input, spec, move |(value, stamp, diff), emit| {
+        let hashed = attempt::<(u64, K), _>(|| {
+            let key = key(&value);
+            (stable_hash(&key), key)
+        });
+        match hashed {
+            Ok((hash, key)) => emit.give((Keyed { hash, key, value }, stamp, diff)),
+            Err(cause) => emit.set_aside(stamp.origin, diff, cause),
+        }
+    })
+}

@@ -1,0 +1,405 @@
+//! Runs one pipeline in this process: from its plan to its end.
+
+use crate::binding::{Binding, BindingLog, Positions};
+use crate::bus::Bus;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::graph::{Graph, Saved, Worker};
+use crate::journal::StartRequest;
+use crate::lanes::{self, OpenLane};
+use crate::metrics::Metrics;
+use crate::plan::{Plan, SinkNode, StateNode};
+use crate::report::{Command, Report, Reports};
+use crate::scribe::{Durable, Journal, Scribe};
+use crate::settings::Settings;
+use crate::sink::LaneGroup;
+use crate::source::RunningSource;
+use crate::start::{self, Topics};
+use crate::state::{CheckpointStore, Manifest, ManifestHead, Snapshot};
+use crate::steering::{Status, Steering};
+use crate::time::{Clock, Epoch, Watermark, monotonic};
+use crate::upkeep::{Job, Upkeep};
+use crossbeam_channel::{Receiver, Sender};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use timely::dataflow::InputHandle;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Concatenate, Input, Probe, probe};
+use timely::progress::frontier::AntichainRef;
+use timely::worker::ProgressMode;
+
+/// How long a worker sleeps when nobody wakes it.
+const PARK_MAX: Duration = Duration::from_millis(100);
+
+/// A job, as the runtime sees it: a name, and a function that builds its dataflow.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// `team.job`; its topics, journal and state are named by it.
+    pub name: String,
+    /// Builds the dataflow of one worker, and with it the plan.
+    pub build: Arc<dyn for<'s> Fn(&Graph<'s>) -> Result<()> + Send + Sync>,
+}
+
+/// Opens the lanes of a group of sinks.
+pub type Connect = dyn Fn(&str, &[&SinkNode], &Topics) -> Result<Arc<dyn LaneGroup>> + Send + Sync;
+
+/// What a pipeline works with.
+#[derive(Clone)]
+pub struct Components {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// Where checkpoints go.
+    pub store: CheckpointStore,
+    /// The clock of the bindings.
+    pub clock: Arc<dyn Clock>,
+    /// Opens sinks.
+    pub connect: Arc<Connect>,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Called about once a second, on worker 0, with how things stand.
+    pub status: Arc<dyn Fn(&Status) + Send + Sync>,
+}
+
+/// How to start.
+#[derive(Clone, Copy, Debug)]
+pub struct StartOptions {
+    /// A random number: the identity of this incarnation.
+    pub incarnation: u128,
+    /// Resume, or begin a new generation.
+    pub request: StartRequest,
+    /// Go on behind records that retention has taken, and write that down in the journal.
+    pub accept_gap: bool,
+    /// Who closes epochs.
+    pub minting: Minting,
+}
+
+/// Who closes epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minting {
+    /// Time and data do.
+    Timed,
+    /// Only [`Command::Seal`] does: for tests, where nothing may depend on a clock.
+    Sealed,
+}
+
+/// Builds the plan of a pipeline without running it.
+///
+/// # Errors
+/// The job refuses, or its plan does not hold together.
+pub fn plan(pipeline: &Pipeline) -> Result<Plan> {
+    let build = pipeline.build.clone();
+    let plan = timely::execute_directly(move |worker| {
+        worker.dataflow(|scope| {
+            let graph = Graph::new(scope, BindingLog::default(), Rc::new(crate::testing::FromTheBeginning));
+            build(&graph)?;
+            graph.first_error()?;
+            Ok::<_, Error>(graph.plan())
+        })
+    })?;
+    plan.check()?;
+    Ok(plan)
+}
+
+/// Runs a pipeline until it is told to stop or cannot go on.
+///
+/// # Errors
+/// Why it cannot start or go on; [`Error::response`] says what to do about it.
+pub fn run(
+    pipeline: &Pipeline,
+    components: &Components,
+    settings: &Settings,
+    options: &StartOptions,
+    reports: (Reports, Receiver<Report>),
+) -> Result<()> {
+    failpoint::set_recovering(true);
+    let began = monotonic();
+    let plan = plan(pipeline)?;
+    let fingerprint = plan.fingerprint(settings.lanes);
+    let topics = start::topics(&*components.bus, &plan)?;
+    let journal = start::ensure(&*components.bus, &crate::bus::TopicSpec::journal(start::journal_topic(&pipeline.name)))?;
+    let entered = start::enter(pipeline, components, (&plan, fingerprint), &topics, &journal, options)?;
+    let lanes = start::open_lanes(pipeline, components, &plan, &topics, &entered, settings.lanes)?;
+    let mut restored = start::restore(&components.store, &entered.history, &plan)?;
+    let replay = entered.history.bindings_after(restored.epoch)?;
+    start::skip_gaps(&mut restored.positions, &entered.history.accepted_gaps);
+    start::check_sources(&*components.bus, &plan, &topics, &restored.positions)?;
+    let mut live = start::fold(&restored.positions, &replay, &plan);
+    start::skip_gaps(&mut live, &entered.history.accepted_gaps);
+    live.closed_at = live.closed_at.max(entered.history.last_closed_at);
+    tracing::info!(
+        pipeline = %pipeline.name, token = entered.token.0, generation = entered.generation, restored = restored.epoch.0,
+        replay = replay.len(), "started"
+    );
+
+    let (reports, inbox) = reports;
+    let durable = Arc::new(Durable::at(entered.history.last_epoch));
+    let writer = Journal {
+        bus: components.bus.clone(),
+        topic: journal.id,
+        pipeline: pipeline.name.clone(),
+        incarnation: entered.incarnation,
+        end: entered.end,
+    };
+    let scribe = Scribe::start(writer, durable.clone(), &reports);
+    let upkeep = Upkeep {
+        pipeline: pipeline.name.clone(),
+        generation: entered.generation,
+        token: entered.token,
+        store: components.store.clone(),
+        bus: components.bus.clone(),
+        journal: journal.id,
+    };
+    let template = ManifestHead {
+        pipeline: pipeline.name.clone(),
+        generation: entered.generation,
+        epoch: Epoch(0),
+        fingerprint,
+        token: entered.token,
+        positions: Vec::new(),
+    };
+    let markers = lanes.iter().map(|(_, _, l)| l.visible()).collect();
+    let lane_names = lanes.iter().map(|(_, _, l)| l.name.clone()).collect();
+    let newest = restored.kept.last().map(|(_, m)| m.clone());
+    let stale = restored.damaged.into_iter().chain(entered.history.abandoned.iter().map(|c| c.epoch)).collect();
+    let steering = Steering::new(crate::steering::Begin {
+        pipeline: pipeline.name.clone(),
+        plan: plan.clone(),
+        settings: settings.clone(),
+        minting: options.minting,
+        restored: restored.epoch,
+        live: live.clone(),
+        replay,
+        template,
+        kept: restored.kept,
+        stale,
+        markers,
+        lane_names,
+        scribe,
+        upkeep: upkeep.clone().start(&reports),
+        reports: reports.clone(),
+        components: components.clone(),
+        began,
+    });
+    let shared = Arc::new(Shared {
+        pipeline: pipeline.clone(),
+        settings: settings.clone(),
+        bus: components.bus.clone(),
+        store: components.store.clone(),
+        topics,
+        plan,
+        start: restored.epoch.next(),
+        positions: restored.positions,
+        live,
+        manifest: newest,
+        lanes: Mutex::new(lanes),
+        durable,
+        saves: steering.upkeep.clone(),
+        reports: reports.clone(),
+    });
+    let result = execute(shared, steering, inbox);
+    reports.halt();
+    result
+}
+
+/// What the workers share.
+struct Shared {
+    pipeline: Pipeline,
+    settings: Settings,
+    bus: Arc<dyn Bus>,
+    store: CheckpointStore,
+    topics: Topics,
+    plan: Plan,
+    start: Epoch,
+    positions: Positions,
+    live: Positions,
+    manifest: Option<Manifest>,
+    lanes: Mutex<Vec<(String, u32, OpenLane)>>,
+    durable: Arc<Durable>,
+    saves: Sender<Job>,
+    reports: Reports,
+}
+
+fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> Result<()> {
+    let communication = match shared.settings.workers {
+        0 | 1 => timely::CommunicationConfig::Thread,
+        n => timely::CommunicationConfig::Process(n as usize),
+    };
+    let worker = timely::WorkerConfig::default().progress_mode(ProgressMode::Demand);
+    let reports = shared.reports.clone();
+    let first = Mutex::new(Some((steering, inbox)));
+    let guards = timely::execute(timely::Config { communication, worker }, move |worker| {
+        let steering = if worker.index() == 0 { first.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
+        let result = work(worker, &shared, steering);
+        if result.is_err() {
+            shared.reports.halt();
+        }
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
+        }
+        result
+    });
+    let guards = guards.map_err(Error::Panicked)?;
+    let mut result = Ok(());
+    for joined in guards.join() {
+        let joined = joined.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
+        if result.is_ok() {
+            result = joined;
+        }
+    }
+    reports.halt();
+    result
+}
+
+fn work(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, steering: Option<(Steering, Receiver<Report>)>) -> Result<()> {
+    let mut input = InputHandle::new();
+    let bindings = BindingLog::default();
+    let log = bindings.clone();
+    let (raw, probe) = worker.dataflow::<Epoch, _, _>(|scope| {
+        let place = Rc::new(Place { shared: shared.clone(), index: scope.index(), peers: scope.peers() });
+        let graph = Graph::new(scope, log.clone(), place.clone());
+        let stream = scope.input_from(&mut input).unary(Exchange::new(|(to, _): &(u64, Binding)| *to), "bindings", |_, _| {
+            move |input, output| {
+                input.for_each(|time, batch| {
+                    let mut session = output.session(&time);
+                    for (_, binding) in batch.drain(..) {
+                        let binding = Rc::new(binding);
+                        log.insert(binding.clone());
+                        session.give(binding);
+                    }
+                });
+            }
+        });
+        graph.feed_bindings(stream);
+        (shared.pipeline.build)(&graph)?;
+        graph.first_error()?;
+        let probe = place.open_lanes(&graph);
+        Ok::<_, Error>((graph.shared().raw.clone(), probe))
+    })?;
+    let passed = || probe.with_frontier(|f: AntichainRef<'_, Epoch>| f.first().copied());
+    let forget = || {
+        if let Some(open) = passed() {
+            bindings.forget_before(open);
+            raw.forget_before(open);
+        }
+    };
+    let Some((mut steering, inbox)) = steering else {
+        input.close();
+        while worker.has_dataflows() && !shared.reports.is_halted() {
+            worker.step_or_park(Some(PARK_MAX));
+            forget();
+        }
+        return Ok(());
+    };
+    shared.reports.read_here();
+    input.advance_to(shared.start);
+    let peers = worker.peers() as u64;
+    let mut input = Some(input);
+    while worker.has_dataflows() && !shared.reports.is_halted() {
+        for report in inbox.try_iter() {
+            steering.hear(report)?;
+        }
+        while let Some(binding) = input.as_ref().and_then(|_| steering.next_binding()) {
+            let Some(input) = &mut input else { break };
+            let next = binding.epoch.next();
+            (0..peers).for_each(|to| input.send((to, binding.clone())));
+            input.advance_to(next);
+        }
+        if steering.is_finished() {
+            input = None;
+        }
+        // Everything runnable runs before the thread sleeps, and no longer than until the next epoch is due.
+        worker.step_or_park(Some(steering.rest().min(PARK_MAX)));
+        steering.passed(passed());
+        forget();
+    }
+    Ok(())
+}
+
+/// A worker's place in the pipeline.
+struct Place {
+    shared: Arc<Shared>,
+    index: usize,
+    peers: usize,
+}
+
+impl Place {
+    /// Ends every group of sinks in its lanes; the probe tells which epochs this worker has done with.
+    fn open_lanes(&self, graph: &Graph<'_>) -> probe::Handle<Epoch> {
+        let probe = probe::Handle::new();
+        let outputs = std::mem::take(&mut *graph.shared().outputs.borrow_mut());
+        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (group, streams) in outputs {
+            let mine = |(of, lane, _): &mut (String, u32, OpenLane)| *of == group && *lane as usize % self.peers == self.index;
+            let owned = lanes.extract_if(.., mine).map(|(_, lane, open)| (lane, open)).collect();
+            let records = graph.scope().concatenate(streams).probe_with(&probe);
+            let settings = &self.shared.settings;
+            let waiting = settings.epochs_in_flight_max as usize + 1;
+            lanes::gather(graph, records, settings.lanes, owned, waiting, &self.shared.durable, &self.shared.reports);
+        }
+        probe
+    }
+}
+
+impl Worker for Place {
+    fn start(&self) -> Epoch {
+        self.shared.start
+    }
+
+    fn live(&self) -> Epoch {
+        self.shared.live.epoch.next()
+    }
+
+    fn watermark(&self) -> Watermark {
+        self.shared.positions.watermark()
+    }
+
+    fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()> {
+        let Some(manifest) = &self.shared.manifest else { return Ok(()) };
+        let Some(saved) = manifest.state(&state.name) else { return Ok(()) };
+        if saved.type_fingerprint != state.type_fingerprint() {
+            let what = format!("{}: state `{}` was written with other types", self.shared.pipeline.name, state.name);
+            return Err(Error::refused(what, "run the old binary, or begin a new generation with `run --from-zero`"));
+        }
+        let mine = |group: u8| usize::from(group) % self.peers == self.index;
+        self.shared.store.read_state(saved, mine, |group, slices| into.restore(group, slices))
+    }
+
+    fn source(&self, source: u16) -> Option<RunningSource> {
+        let node = self.shared.plan.sources().nth(usize::from(source))?;
+        let of = |positions: &Positions| -> BTreeMap<u32, crate::binding::PartitionPosition> {
+            let feeds = positions.feeds.iter().filter(|(f, _)| f.source == source);
+            feeds.map(|(f, at)| (f.partition.number(), *at)).collect()
+        };
+        Some(RunningSource {
+            bus: self.shared.bus.clone(),
+            topic: self.shared.topics.get(&node.topic)?.clone(),
+            resume: of(&self.shared.positions).into_iter().map(|(p, at)| (p, (at.resume, at.watermark))).collect(),
+            live_from: of(&self.shared.live).into_iter().map(|(p, at)| (p, at.resume)).collect(),
+            worker: (self.index, self.peers),
+            settings: self.shared.settings.clone(),
+            reports: self.shared.reports.clone(),
+        })
+    }
+
+    fn partitions(&self, topic: &str) -> u32 {
+        self.shared.topics.get(topic).map_or(1, |t| t.spec.partitions)
+    }
+
+    fn fail(&self, error: Error) {
+        // From a thread of its own: the queue may be full, and a worker must not wait for worker 0.
+        crate::source::spawn("failure", &self.shared.reports, move || Err(error));
+    }
+
+    fn save(&self, saved: Saved) {
+        // The receiver is gone only when the pipeline ends.
+        let _ = self.shared.saves.send(Job::Save(saved));
+    }
+}
+
+/// Asks a running pipeline to stop in order.
+pub fn stop(reports: &Reports) {
+    reports.send(Report::Command(Command::Stop));
+}

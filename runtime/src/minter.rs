@@ -1,0 +1,219 @@
+//! The minter decides when an epoch closes and what it binds. It is the whole back-pressure, and it is pure: reports and
+//! times come in, bindings go out.
+
+use crate::binding::{Binding, Control, Feed, Lift, Positions, Range};
+use crate::bus::Offset;
+use crate::settings::Settings;
+use crate::time::{Epoch, EventTime, WallTime, Watermark};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A piece of a source partition that a reader has delivered to its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where from.
+    pub feed: Feed,
+    /// The resume offset before it.
+    pub from: Offset,
+    /// The resume offset behind it.
+    pub upto: Offset,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// The greatest event time in it.
+    pub max_time: EventTime,
+    /// The end of the partition as the fetch saw it.
+    pub end: Offset,
+}
+
+/// How old the evidence that a partition is drained may be: readers repeat it at least every second.
+const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(3);
+
+/// When to mint next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Now.
+    Mint,
+    /// Not before this much time has passed, or something is reported.
+    Wait(Duration),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Minter {
+    settings: Settings,
+    delay_ms: Vec<i64>,
+    positions: Positions,
+    /// Delivered but not bound, by source partition.
+    waiting: BTreeMap<Feed, VecDeque<Delivered>>,
+    waiting_records: u64,
+    waiting_bytes: u64,
+    /// When a partition was last seen to be drained, on a monotonic scale that starts with the minter.
+    drained: BTreeMap<Feed, Duration>,
+    /// Closed but not yet made visible by every lane.
+    in_flight: VecDeque<(Epoch, u64)>,
+    in_flight_bytes: u64,
+}
+
+impl Minter {
+    /// A minter that goes on behind `positions`. `delay_ms[source]` is the watermark delay of each source.
+    #[must_use]
+    pub fn new(settings: Settings, delay_ms: Vec<i64>, positions: Positions) -> Self {
+        Self {
+            settings,
+            delay_ms,
+            positions,
+            waiting: BTreeMap::new(),
+            waiting_records: 0,
+            waiting_bytes: 0,
+            drained: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// The sum of everything minted.
+    #[must_use]
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// Epochs that are closed but not yet visible in every lane, and their bytes.
+    #[must_use]
+    pub fn in_flight(&self) -> (usize, u64) {
+        (self.in_flight.len(), self.in_flight_bytes)
+    }
+
+    /// Whether nothing delivered is unbound.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting_records == 0
+    }
+
+    /// Whether every known partition was seen drained at or after `since`, and nothing is unbound.
+    #[must_use]
+    pub fn is_drained_since(&self, since: Duration) -> bool {
+        self.is_empty() && self.positions.feeds.keys().all(|f| self.drained.get(f).is_some_and(|at| *at >= since))
+    }
+
+    /// A reader has delivered something. What is bound already (a replay) is not taken twice.
+    pub fn delivered(&mut self, piece: Delivered) {
+        self.know(piece.feed);
+        if piece.upto <= self.positions.of(piece.feed).resume {
+            return;
+        }
+        self.drained.remove(&piece.feed);
+        self.waiting_records += piece.records;
+        self.waiting_bytes += piece.bytes;
+        self.waiting.entry(piece.feed).or_default().push_back(piece);
+    }
+
+    /// A fetch was answered, and the partition has nothing behind `position`: the positive evidence that idleness takes.
+    pub fn drained(&mut self, feed: Feed, position: Offset, now: Duration) {
+        self.know(feed);
+        let unbound = self.waiting.get(&feed).is_some_and(|w| !w.is_empty());
+        if !unbound && position >= self.positions.of(feed).resume {
+            self.drained.insert(feed, now);
+        }
+    }
+
+    /// A partition nobody had heard of: it starts at offset 0 and counts for the watermark until it is seen idle.
+    fn know(&mut self, feed: Feed) {
+        if !self.positions.feeds.contains_key(&feed) {
+            self.positions.feeds.insert(feed, self.positions.of(feed));
+        }
+    }
+
+    /// Every lane has made everything up to `epoch` visible.
+    pub fn acknowledged(&mut self, epoch: Epoch) {
+        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(e, _)| *e <= epoch) {
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// An epoch that was bound before this incarnation is on its way again.
+    pub fn replayed(&mut self, epoch: Epoch) {
+        self.in_flight.push_back((epoch, 0));
+    }
+
+    /// Whether more may be in flight.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        (self.in_flight.len() as u64) < self.settings.epochs_in_flight_max
+            && self.in_flight_bytes < self.settings.bytes_in_flight_max
+    }
+
+    /// Whether to close the open epoch, `elapsed` after the last one was closed.
+    #[must_use]
+    pub fn turn(&self, elapsed: Duration) -> Turn {
+        let interval = Duration::from_millis(self.settings.epoch_interval_ms);
+        let idle = Duration::from_millis(self.settings.idle_epoch_ms);
+        if !self.has_room() {
+            return Turn::Wait(idle);
+        }
+        let full = self.waiting_records >= self.settings.epoch_records_max || self.waiting_bytes >= self.settings.epoch_bytes_max;
+        let due = if self.is_empty() { idle } else { interval };
+        if full || elapsed >= due { Turn::Mint } else { Turn::Wait(due - elapsed) }
+    }
+
+    /// Closes the open epoch: binds what waits, up to the bounds of an epoch.
+    ///
+    /// `now` is the wall clock, `monotonic` the scale of [`Minter::drained`], `floor` a watermark that somebody vouches for.
+    pub fn mint(&mut self, now: WallTime, monotonic: Duration, controls: Vec<Control>, floor: Watermark) -> Binding {
+        let before = self.positions.watermark();
+        let (ranges, bytes) = self.take_ranges();
+        let lifts =
+            ranges.iter().filter(|r| self.positions.of(r.feed).watermark < before).map(|r| Lift { feed: r.feed, to: before });
+        let mut binding = Binding {
+            epoch: self.positions.epoch.next(),
+            closed_at: WallTime(now.0.max(self.positions.closed_at.0 + 1)),
+            watermark: before,
+            lifts: lifts.collect(),
+            ranges,
+            controls,
+        };
+        self.positions.apply(&binding, &self.delay_ms);
+        binding.watermark = before.max(self.claim(binding.closed_at, monotonic)).max(floor);
+        self.positions.watermark = Some(binding.watermark);
+        self.in_flight.push_back((binding.epoch, bytes));
+        self.in_flight_bytes += bytes;
+        binding
+    }
+
+    /// Takes pieces round robin over the partitions, so that one that runs ahead does not starve the others.
+    fn take_ranges(&mut self) -> (Vec<Range>, u64) {
+        let mut ranges: BTreeMap<Feed, Range> = BTreeMap::new();
+        let (mut records, mut bytes) = (0, 0);
+        while self.waiting_records > 0 && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
+            for (feed, pieces) in &mut self.waiting {
+                let Some(piece) = pieces.pop_front() else { continue };
+                let new = Range { feed: *feed, from: piece.from, upto: piece.from, records: 0, max_time: EventTime::MIN };
+                let range = ranges.entry(*feed).or_insert(new);
+                assert!(range.upto <= piece.from, "a reader delivers a partition in order");
+                range.upto = piece.upto;
+                range.records += piece.records;
+                range.max_time = range.max_time.max(piece.max_time);
+                records += piece.records;
+                bytes += piece.bytes;
+                self.waiting_records -= piece.records;
+                self.waiting_bytes -= piece.bytes;
+            }
+        }
+        (ranges.into_values().collect(), bytes)
+    }
+
+    /// The minimum over the partitions that are not idle; nothing when all are.
+    fn claim(&self, closed_at: WallTime, monotonic: Duration) -> Watermark {
+        let busy = self.positions.feeds.iter().filter(|(feed, at)| {
+            let quiet_ms = closed_at.0.saturating_sub(at.last_data_at.0);
+            !(quiet_ms >= self.settings.idle_after_ms as i64 && self.seen_drained(feed, monotonic))
+        });
+        busy.map(|(_, at)| at.watermark).min().unwrap_or(EventTime::MIN)
+    }
+
+    fn seen_drained(&self, feed: &Feed, monotonic: Duration) -> bool {
+        let recent = self.drained.get(feed).is_some_and(|at| monotonic.saturating_sub(*at) <= EVIDENCE_AGE_MAX);
+        recent && self.waiting.get(feed).is_none_or(VecDeque::is_empty)
+    }
+}

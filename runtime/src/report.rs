@@ -1,0 +1,123 @@
+//! What the threads of a pipeline tell the minter: one bounded queue into worker 0, outside the dataflow, so that a
+//! report never holds a frontier.
+
+use crate::binding::Feed;
+use crate::bus::Offset;
+use crate::error::Error;
+use crate::minter::Delivered;
+use crate::time::{Epoch, Watermark};
+use crate::upkeep::Done;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+/// Reports that may wait. A reader that outruns the minter blocks here, which is the right thing for it to do.
+const WAITING_MAX: usize = 65_536;
+
+/// Something the minter should know.
+#[derive(Debug)]
+pub enum Report {
+    /// A reader delivered records to its worker.
+    Delivered(Delivered),
+    /// A fetch was answered and the partition has nothing more.
+    Drained {
+        /// The partition.
+        feed: Feed,
+        /// Where it stands.
+        position: Offset,
+    },
+    /// The journal holds all bindings up to here.
+    Durable(Epoch),
+    /// A lane has written (or had nothing to write of) everything up to an epoch.
+    Applied {
+        /// Index of the lane among all lanes.
+        lane: usize,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The marker of a lane is durable at an epoch.
+    Marked {
+        /// Index of the lane among all lanes.
+        lane: usize,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The upkeep of checkpoints got on.
+    Upkeep(Done),
+    /// The checkpoint of an epoch stands in the journal.
+    Checkpointed(Epoch),
+    /// The retirement of a checkpoint stands in the journal.
+    Retired(Epoch),
+    /// Somebody outside asks for something.
+    Command(Command),
+    /// A thread cannot go on.
+    Failed(Error),
+}
+
+/// What a running pipeline can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Stop in order: a last epoch, a last checkpoint, then the end.
+    Stop,
+    /// Close an epoch with everything that is on the bus now, and with at least this watermark; answer when every sink
+    /// shows it. For tests: epochs are otherwise closed by time.
+    Seal {
+        /// The watermark somebody vouches for.
+        watermark: Watermark,
+        /// Gets the epoch.
+        answer: Sender<Epoch>,
+    },
+}
+
+/// The sending end.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    sender: Sender<Report>,
+    minter: Arc<OnceLock<Thread>>,
+    halted: Arc<AtomicBool>,
+}
+
+impl Reports {
+    /// A new queue.
+    #[must_use]
+    pub fn new() -> (Self, Receiver<Report>) {
+        let (sender, receiver) = bounded(WAITING_MAX);
+        (Self { sender, minter: Arc::default(), halted: Arc::default() }, receiver)
+    }
+
+    /// The calling thread is the one that reads: it is woken at each report.
+    pub fn read_here(&self) {
+        let _ = self.minter.set(std::thread::current());
+    }
+
+    /// Tells the minter. When the pipeline has ended there is nobody to tell.
+    pub fn send(&self, report: Report) {
+        if self.sender.send(report).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Reports an error and ends the pipeline.
+    pub fn fail(&self, error: Error) {
+        self.send(Report::Failed(error));
+    }
+
+    /// Ends the pipeline: every thread stops at its next turn.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether the pipeline ends.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
+        if let Some(minter) = self.minter.get() {
+            minter.unpark();
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The scribe writes the journal, on a thread of its own, beside the processing of the epochs it records: only the
+//! sinks' commits wait for it.
+
+use crate::bus::{Appended, Bus, BusError, Offset, TopicId};
+use crate::error::{Error, Response, Result};
+use crate::failpoint::{Step, durable};
+use crate::journal::{Entry, Fact, Incarnation};
+use crate::report::{Report, Reports};
+use crate::source::spawn;
+use crate::time::Epoch;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Facts that may wait to be written: more epochs than may be in flight.
+const WAITING_MAX: usize = 4_096;
+/// Facts that are written in one append, so that a bus with a single writer is not held up.
+const APPEND_MAX: usize = 64;
+/// Pause before a journal that did not answer is read back.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Up to which epoch the journal is durable; lanes wait on it.
+#[derive(Debug, Default)]
+pub struct Durable {
+    epoch: Mutex<Epoch>,
+    changed: Condvar,
+}
+
+impl Durable {
+    /// A journal that is durable up to `epoch`.
+    #[must_use]
+    pub fn at(epoch: Epoch) -> Self {
+        Self { epoch: Mutex::new(epoch), changed: Condvar::new() }
+    }
+
+    /// The newest durable epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, to: Epoch) {
+        let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        *epoch = (*epoch).max(to);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `epoch` is durable, at most `wait`; returns the newest durable epoch.
+    #[must_use]
+    pub fn wait_for(&self, epoch: Epoch, wait: Duration) -> Epoch {
+        let guard = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.changed.wait_timeout_while(guard, wait, |at| *at < epoch);
+        *result.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The owner's end of a journal.
+pub struct Journal {
+    /// The bus it is on.
+    pub bus: Arc<dyn Bus>,
+    /// Its topic.
+    pub topic: TopicId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The writer.
+    pub incarnation: Incarnation,
+    /// Where the next entry goes.
+    pub end: Offset,
+}
+
+impl Journal {
+    /// Appends facts; they stand when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]: another incarnation has written. [`Error::Bus`] when the bus does not answer and the journal cannot
+    /// be read back either.
+    pub fn append(&mut self, step: Step, facts: Vec<Fact>) -> Result<Offset> {
+        let incarnation = self.incarnation;
+        let entries: Vec<_> = facts.into_iter().map(|fact| Entry { incarnation, fact }.encode()).collect();
+        let first = self.end;
+        loop {
+            let answer = durable(step, || self.bus.append_journal(self.topic, first, &entries));
+            match answer {
+                Ok(Appended::At(at)) if at == first => break,
+                Ok(Appended::At(at)) => return Err(self.fenced(format!("journal entry {first} went to {at}"))),
+                Ok(Appended::Taken { end }) if self.holds(first, &entries)? => {
+                    debug_assert!(end.0 >= first.0 + entries.len() as u64, "what is held is below the end");
+                    break;
+                }
+                Ok(Appended::Taken { .. }) => return Err(self.fenced(format!("journal entry {first} is another's"))),
+                // A doubtful answer: the next round finds out whether the entries stand.
+                Err(error) if error.response() == Response::Retry => {
+                    tracing::warn!(pipeline = %self.pipeline, %error, "journal did not answer, reading it back");
+                    std::thread::park_timeout(RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.end = Offset(first.0 + entries.len() as u64);
+        Ok(first)
+    }
+
+    fn holds(&self, first: Offset, entries: &[Vec<u8>]) -> Result<bool, BusError> {
+        let page = self.bus.read_journal(self.topic, first)?;
+        Ok(page.entries.len() >= entries.len() && page.entries.iter().zip(entries).all(|((_, there), mine)| there == mine))
+    }
+
+    fn fenced(&self, what: String) -> Error {
+        Error::Fenced { pipeline: self.pipeline.clone(), what }
+    }
+}
+
+/// The sending end: facts go to the journal in this order.
+#[derive(Clone, Debug)]
+pub struct Scribe(Sender<Fact>);
+
+impl Scribe {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start(journal: Journal, durable: Arc<Durable>, reports: &Reports) -> Self {
+        let (sender, facts) = bounded(WAITING_MAX);
+        let to = reports.clone();
+        spawn("journal", reports, move || write(journal, &facts, &durable, &to));
+        Self(sender)
+    }
+
+    /// Hands a fact over; [`Report::Durable`], [`Report::Checkpointed`] or [`Report::Retired`] says when it stands.
+    pub fn write(&self, fact: Fact) {
+        // The receiver is gone only when the pipeline ends.
+        let _ = self.0.send(fact);
+    }
+}
+
+fn write(mut journal: Journal, facts: &Receiver<Fact>, durable: &Durable, reports: &Reports) -> Result<()> {
+    while let Ok(first) = facts.recv() {
+        let mut run = vec![first];
+        run.extend(facts.try_iter().take(APPEND_MAX - 1));
+        if reports.is_halted() {
+            return Ok(());
+        }
+        // A run is split at the facts that have a failpoint of their own.
+        while !run.is_empty() {
+            let step = step_of(&run[0]);
+            let same = run.iter().take_while(|f| step_of(f) == step).count();
+            let part: Vec<Fact> = run.drain(..same).collect();
+            let news: Vec<Report> = part.iter().filter_map(news).collect();
+            journal.append(step, part)?;
+            for report in news {
+                if let Report::Durable(epoch) = report {
+                    durable.advance(epoch);
+                }
+                reports.send(report);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn step_of(fact: &Fact) -> Step {
+    match fact {
+        Fact::Start(_) => Step::JournalStart,
+        Fact::Binding(_) => Step::JournalAppend,
+        Fact::Checkpoint(_) => Step::JournalCheckpoint,
+        Fact::Retire { .. } => Step::JournalRetire,
+    }
+}
+
+fn news(fact: &Fact) -> Option<Report> {
+    match fact {
+        Fact::Start(_) => None,
+        Fact::Binding(binding) => Some(Report::Durable(binding.epoch)),
+        Fact::Checkpoint(checkpoint) => Some(Report::Checkpointed(checkpoint.epoch)),
+        Fact::Retire { epoch } => Some(Report::Retired(*epoch)),
+    }
+}

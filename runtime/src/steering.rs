@@ -1,0 +1,389 @@
+//! Steering: what worker 0 does beside its share of the work. It hears the reports, replays, mints, keeps the books of
+//! the checkpoints, and ends the pipeline in order.
+
+use crate::binding::{Binding, Control, Feed, Positions};
+use crate::checkpoint::{Checkpoints, Next};
+use crate::engine::{Components, Minting};
+use crate::error::Result;
+use crate::failpoint;
+use crate::bus::Offset;
+use crate::journal::{Checkpoint, Fact};
+use crate::metrics::PartitionMetrics;
+use crate::minter::{Minter, Turn};
+use crate::plan::Plan;
+use crate::report::{Command, Report, Reports};
+use crate::scribe::Scribe;
+use crate::settings::Settings;
+use crate::state::{Manifest, ManifestHead};
+use crate::time::{Epoch, EventTime, Watermark, monotonic};
+use crate::upkeep::{Done, Job};
+use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// What steering begins with.
+pub struct Begin {
+    /// `team.job`.
+    pub pipeline: String,
+    /// Its plan.
+    pub plan: Plan,
+    /// Bounds and intervals.
+    pub settings: Settings,
+    /// Who closes epochs.
+    pub minting: Minting,
+    /// The epoch that was restored.
+    pub restored: Epoch,
+    /// Where the live part begins.
+    pub live: Positions,
+    /// What comes before it.
+    pub replay: Vec<Binding>,
+    /// Pattern of new manifests.
+    pub template: ManifestHead,
+    /// Checkpoints that are kept, oldest first.
+    pub kept: Vec<(Checkpoint, Manifest)>,
+    /// Checkpoints to be retired at once: damaged ones, and those of earlier generations.
+    pub stale: Vec<Epoch>,
+    /// What each lane has made visible.
+    pub markers: Vec<Option<Epoch>>,
+    /// The lanes' names.
+    pub lane_names: Vec<String>,
+    /// Writes the journal.
+    pub scribe: Scribe,
+    /// Writes checkpoints.
+    pub upkeep: Sender<Job>,
+    /// Ends the pipeline.
+    pub reports: Reports,
+    /// Clock, metrics, status.
+    pub components: Components,
+    /// When the start began.
+    pub began: Instant,
+}
+
+/// How a pipeline stands: what `why` and `lag` show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `team.job`.
+    pub pipeline: String,
+    /// Whether it is still replaying.
+    pub recovering: bool,
+    /// Newest epoch that was closed.
+    pub closed: Epoch,
+    /// Newest epoch every operator has done with.
+    pub worked: Epoch,
+    /// Newest epoch the journal holds.
+    pub durable: Epoch,
+    /// Newest epoch each lane has applied.
+    pub applied: BTreeMap<String, Epoch>,
+    /// Epochs and bytes in flight.
+    pub in_flight: (usize, u64),
+    /// Whether the bounds of what may be in flight are reached.
+    pub full: bool,
+    /// Newest complete checkpoint.
+    pub checkpoint: Option<Epoch>,
+    /// The checkpoint being written.
+    pub checkpoint_pending: Option<Epoch>,
+    /// The pipeline's watermark, if it has one yet.
+    pub watermark_ms: Option<i64>,
+    /// The partition that holds the watermark back: `topic[partition]`.
+    pub slowest: Option<String>,
+}
+
+/// See the module.
+pub struct Steering {
+    begin: Begin,
+    minter: Minter,
+    checkpoints: Checkpoints,
+    replay: VecDeque<Binding>,
+    /// The end of each partition, as its reader last saw it.
+    ends: BTreeMap<Feed, Offset>,
+    partitions: BTreeMap<Feed, PartitionMetrics>,
+    applied: Vec<Epoch>,
+    durable: Epoch,
+    worked: Epoch,
+    recovering: bool,
+    last_mint: Instant,
+    last_checkpoint: Instant,
+    last_status: Option<Instant>,
+    /// When each epoch in flight was closed, and its span.
+    spans: VecDeque<(Epoch, Instant, tracing::Span)>,
+    seals: Vec<Seal>,
+    /// A graceful stop was asked for; then: the epoch of the last checkpoint.
+    stopping: Option<Option<Epoch>>,
+    finished: bool,
+    /// Where state snapshots go.
+    pub upkeep: Sender<Job>,
+}
+
+struct Seal {
+    since: Duration,
+    watermark: Watermark,
+    answer: Sender<Epoch>,
+    closed: Option<Epoch>,
+}
+
+impl Steering {
+    /// Ready to replay.
+    #[must_use]
+    pub fn new(mut begin: Begin) -> Self {
+        let delays = begin.plan.sources().map(|s| s.delay_ms).collect();
+        let minter = Minter::new(begin.settings.clone(), delays, begin.live.clone());
+        let snapshots = begin.plan.states().count() * begin.settings.workers as usize;
+        let kept = std::mem::take(&mut begin.kept);
+        let checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
+        for epoch in std::mem::take(&mut begin.stale) {
+            begin.scribe.write(Fact::Retire { epoch });
+        }
+        let now = monotonic();
+        Self {
+            replay: std::mem::take(&mut begin.replay).into(),
+            ends: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            applied: vec![begin.restored; begin.markers.len()],
+            durable: begin.live.epoch,
+            worked: begin.restored,
+            recovering: true,
+            last_mint: now,
+            last_checkpoint: now,
+            last_status: None,
+            spans: VecDeque::new(),
+            seals: Vec::new(),
+            stopping: None,
+            finished: false,
+            upkeep: begin.upkeep.clone(),
+            minter,
+            checkpoints,
+            begin,
+        }
+    }
+
+    /// Takes a report in.
+    ///
+    /// # Errors
+    /// The one that was reported: the pipeline cannot go on.
+    pub fn hear(&mut self, report: Report) -> Result<()> {
+        match report {
+            Report::Delivered(piece) => {
+                self.ends.insert(piece.feed, piece.end);
+                self.minter.delivered(piece);
+            }
+            Report::Drained { feed, position } => self.minter.drained(feed, position, self.uptime()),
+            Report::Durable(epoch) => self.durable = self.durable.max(epoch),
+            Report::Applied { lane, epoch } => self.applied(lane, epoch),
+            Report::Marked { lane, epoch } => {
+                let next = self.checkpoints.marked(lane, epoch)?;
+                self.act(next);
+            }
+            Report::Upkeep(done) => {
+                if let Done::Manifest { bytes, .. } | Done::Saved { bytes, .. } = &done {
+                    self.begin.components.metrics.checkpoint_bytes.inc_by(*bytes);
+                }
+                let next = self.checkpoints.done(done)?;
+                self.act(next);
+            }
+            Report::Checkpointed(epoch) => {
+                let next = self.checkpoints.checkpointed();
+                self.act(next);
+                self.begin.components.metrics.checkpoint_seconds.observe(self.last_checkpoint.elapsed().as_secs_f64());
+                tracing::info!(pipeline = %self.begin.pipeline, epoch = epoch.0, "checkpoint complete");
+            }
+            Report::Retired(epoch) => {
+                let next = self.checkpoints.retired(epoch);
+                self.act(next);
+            }
+            Report::Command(Command::Stop) => {
+                self.stopping.get_or_insert(None);
+            }
+            Report::Command(Command::Seal { watermark, answer }) => {
+                self.seals.push(Seal { since: self.uptime(), watermark, answer, closed: None });
+            }
+            Report::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The next epoch to be worked on, if there is one now.
+    pub fn next_binding(&mut self) -> Option<Binding> {
+        if !self.minter.has_room() || self.finished {
+            return None;
+        }
+        if let Some(binding) = self.replay.pop_front() {
+            self.minter.replayed(binding.epoch);
+            return Some(binding);
+        }
+        if self.recovering {
+            self.recovering = false;
+            failpoint::set_recovering(false);
+            self.begin.components.metrics.recovery_seconds.set(self.begin.began.elapsed().as_secs_f64());
+        }
+        match self.begin.minting {
+            _ if self.stopping == Some(None) => self.mint_last(),
+            _ if self.stopping.is_some() => None,
+            Minting::Timed if self.minter.turn(self.last_mint.elapsed()) == Turn::Mint => {
+                let due = self.last_checkpoint.elapsed() >= Duration::from_millis(self.begin.settings.checkpoint_interval_ms);
+                Some(self.mint(due && self.checkpoints.is_idle(), EventTime::MIN))
+            }
+            Minting::Timed => None,
+            Minting::Sealed => self.mint_sealed(),
+        }
+    }
+
+    /// The last epoch binds what has been delivered, and saves everything.
+    fn mint_last(&mut self) -> Option<Binding> {
+        if !self.checkpoints.is_idle() {
+            return None;
+        }
+        let binding = self.mint(true, EventTime::MIN);
+        self.stopping = Some(Some(binding.epoch));
+        Some(binding)
+    }
+
+    fn mint_sealed(&mut self) -> Option<Binding> {
+        let seal = self.seals.iter_mut().find(|s| s.closed.is_none())?;
+        if !self.minter.is_drained_since(seal.since) {
+            // Not all is here yet; what is here already may exceed one epoch.
+            let full = !self.minter.is_empty() && matches!(self.minter.turn(Duration::ZERO), Turn::Mint);
+            return full.then(|| self.mint(false, EventTime::MIN));
+        }
+        seal.closed = Some(self.minter.positions().epoch.next());
+        let watermark = seal.watermark;
+        Some(self.mint(false, watermark))
+    }
+
+    fn mint(&mut self, checkpoint: bool, floor: Watermark) -> Binding {
+        let controls = if checkpoint { vec![Control::Checkpoint] } else { Vec::new() };
+        let binding = self.minter.mint(self.begin.components.clock.now(), self.uptime(), controls, floor);
+        let records: u64 = binding.ranges.iter().map(|r| r.records).sum();
+        let span = tracing::debug_span!(
+            target: "epoch", "epoch", epoch = binding.epoch.0, records, partitions = binding.ranges.len(), watermark_ms = %binding.watermark
+        );
+        self.last_mint = monotonic();
+        self.spans.push_back((binding.epoch, self.last_mint, span));
+        self.count(&binding);
+        self.begin.scribe.write(Fact::Binding(binding.clone()));
+        if checkpoint {
+            self.last_checkpoint = self.last_mint;
+            match self.checkpoints.begin(self.minter.positions().clone()) {
+                Ok(next) => self.act(next),
+                Err(error) => self.begin.reports.fail(error),
+            }
+        }
+        binding
+    }
+
+    fn applied(&mut self, lane: usize, epoch: Epoch) {
+        if let Some(applied) = self.applied.get_mut(lane) {
+            *applied = (*applied).max(epoch);
+        }
+        let Some(everywhere) = self.applied.iter().min().copied() else { return };
+        self.minter.acknowledged(everywhere);
+        while let Some((_, closed, _span)) = self.spans.pop_front_if(|(e, _, _)| *e <= everywhere) {
+            self.begin.components.metrics.epoch_latency_seconds.observe(closed.elapsed().as_secs_f64());
+        }
+        for seal in self.seals.extract_if(.., |s| s.closed.is_some_and(|e| e <= everywhere)) {
+            // Nobody waits for the answer any more: nothing is lost.
+            let _ = seal.answer.send(seal.closed.unwrap_or(everywhere));
+        }
+    }
+
+    fn act(&mut self, next: impl IntoIterator<Item = Next>) {
+        for next in next {
+            match next {
+                Next::Write(fact) => self.begin.scribe.write(fact),
+                // The receiver is gone only when the pipeline ends.
+                Next::Upkeep(job) => drop(self.upkeep.send(job)),
+            }
+        }
+        if let Some(Some(last)) = self.stopping {
+            self.finished = self.checkpoints.is_idle() && self.checkpoints.newest() >= Some(last);
+        }
+    }
+
+    /// Whether the pipeline has been stopped in order: nothing more will come.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// How long worker 0 may sleep when nobody wakes it.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        match self.begin.minting {
+            Minting::Timed if !self.recovering && self.stopping.is_none() => match self.minter.turn(self.last_mint.elapsed()) {
+                Turn::Mint => Duration::ZERO,
+                Turn::Wait(wait) => wait,
+            },
+            _ => Duration::from_millis(10),
+        }
+    }
+
+    /// Every operator of this worker has done with the epochs before `open`.
+    pub fn passed(&mut self, open: Option<Epoch>) {
+        if let Some(open) = open {
+            self.worked = Epoch(open.0.saturating_sub(1));
+        }
+        let every = Duration::from_secs(1);
+        if self.last_status.is_none_or(|at| at.elapsed() >= every) {
+            self.last_status = Some(monotonic());
+            let status = self.status();
+            self.measure(&status);
+            (self.begin.components.status)(&status);
+        }
+    }
+
+    fn count(&mut self, binding: &Binding) {
+        let metrics = &self.begin.components.metrics;
+        metrics.epochs_closed.inc();
+        for range in &binding.ranges {
+            let plan = &self.begin.plan;
+            let of = || {
+                let topic = plan.sources().nth(usize::from(range.feed.source)).map_or("?", |s| s.topic.as_str());
+                metrics.partition(topic, range.feed.partition.number())
+            };
+            self.partitions.entry(range.feed).or_insert_with(of).records_in.inc_by(range.records);
+        }
+    }
+
+    fn measure(&self, status: &Status) {
+        let metrics = &self.begin.components.metrics;
+        let number = |epoch: Epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX);
+        metrics.epoch_minted.set(number(status.closed));
+        metrics.epoch_durable.set(number(status.durable));
+        metrics.in_flight_bytes.set(i64::try_from(status.in_flight.1).unwrap_or(i64::MAX));
+        metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
+        metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
+        for (feed, partition) in &self.partitions {
+            let resume = self.minter.positions().of(*feed).resume;
+            let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(resume.0));
+            partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn status(&self) -> Status {
+        let positions = self.minter.positions();
+        let slowest = positions.feeds.iter().min_by_key(|(_, at)| at.watermark).map(|(feed, _)| self.name_of(*feed));
+        Status {
+            pipeline: self.begin.pipeline.clone(),
+            recovering: self.recovering,
+            closed: positions.epoch,
+            worked: self.worked,
+            durable: self.durable,
+            applied: self.begin.lane_names.iter().cloned().zip(self.applied.iter().copied()).collect(),
+            in_flight: self.minter.in_flight(),
+            full: !self.minter.has_room(),
+            checkpoint: self.checkpoints.newest(),
+            checkpoint_pending: self.checkpoints.pending(),
+            watermark_ms: Some(positions.watermark().0).filter(|w| *w != i64::MIN),
+            slowest,
+        }
+    }
+
+    fn name_of(&self, feed: Feed) -> String {
+        let topic = self.begin.plan.sources().nth(usize::from(feed.source)).map_or("?", |s| s.topic.as_str());
+        format!("{topic}[{}]", feed.partition)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.begin.began.elapsed()
+    }
+}

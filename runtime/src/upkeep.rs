@@ -1,0 +1,192 @@
+//! Upkeep, off the latency path: writes state objects and manifests, deletes what no checkpoint needs, truncates the
+//! journal, publishes group offsets. One thread, one thing at a time.
+
+use crate::binding::{Positions, SourcePartition};
+use crate::bus::{Bus, Offset, Token, TopicId};
+use crate::error::{Response, Result};
+use crate::failpoint::{Step, durable};
+use crate::graph::Saved;
+use crate::journal::History;
+use crate::report::{Report, Reports};
+use crate::source::spawn;
+use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Written, garbage, orphans, pipeline_prefix};
+use crate::time::Epoch;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Jobs that may wait: the states of all workers, and a little more.
+const WAITING_MAX: usize = 1_024;
+/// How long to wait before looking whether the pipeline has ended, and after a store that failed.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Job {
+    /// Write the snapshot of one state.
+    Save(Saved),
+    /// Write the manifest of a checkpoint whose objects are all written.
+    Manifest(Box<Manifest>),
+    /// Delete what the kept checkpoints do not need.
+    Clean {
+        /// The kept manifests, oldest first.
+        keep: Vec<Manifest>,
+        /// The retired ones.
+        retired: Vec<Manifest>,
+        /// Where the newest one stands on the bus.
+        positions: Box<Positions>,
+    },
+}
+
+/// What is done.
+#[derive(Debug)]
+pub enum Done {
+    /// A snapshot is durable.
+    Saved {
+        /// Of this epoch.
+        epoch: Epoch,
+        /// Where it stands.
+        written: Written,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A manifest is durable.
+    Manifest {
+        /// Of this epoch.
+        epoch: Epoch,
+        /// Its name.
+        name: String,
+        /// Its xxh3.
+        checksum: u64,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// What is not needed is gone.
+    Cleaned,
+}
+
+/// What the thread works with.
+#[derive(Clone)]
+pub struct Upkeep {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Generation of its results.
+    pub generation: u32,
+    /// This incarnation.
+    pub token: Token,
+    /// The checkpoint store.
+    pub store: CheckpointStore,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The journal's topic.
+    pub journal: TopicId,
+}
+
+impl Upkeep {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start(self, reports: &Reports) -> Sender<Job> {
+        let (sender, jobs) = bounded(WAITING_MAX);
+        let to = reports.clone();
+        spawn("upkeep", reports, move || self.run(&jobs, &to));
+        sender
+    }
+
+    fn run(self, jobs: &Receiver<Job>, reports: &Reports) -> Result<()> {
+        while !reports.is_halted() {
+            let job = match jobs.recv_timeout(TURN) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            // Every job may run twice: objects are named by what they hold, deletions are of names.
+            loop {
+                match self.work(&job) {
+                    Ok(done) => {
+                        reports.send(Report::Upkeep(done));
+                        break;
+                    }
+                    Err(error) if error.response() == Response::Retry && !reports.is_halted() => {
+                        tracing::warn!(pipeline = %self.pipeline, %error, "checkpoint upkeep failed, retrying");
+                        std::thread::park_timeout(TURN);
+                    }
+                    Err(_) if reports.is_halted() => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, job: &Job) -> Result<Done> {
+        match job {
+            Job::Save(saved) => self.save(saved),
+            Job::Manifest(manifest) => {
+                let (name, bytes) = (manifest.name(), manifest.encode());
+                let checksum = crate::key::hash_bytes(&bytes);
+                let len = bytes.len() as u64;
+                self.store.put(Step::ManifestPut, &name, bytes)?;
+                Ok(Done::Manifest { epoch: manifest.head.epoch, name, checksum, bytes: len })
+            }
+            Job::Clean { keep, retired, positions } => {
+                self.truncate(keep)?;
+                self.publish(positions)?;
+                self.delete_garbage(keep, retired)?;
+                Ok(Done::Cleaned)
+            }
+        }
+    }
+
+    fn save(&self, saved: &Saved) -> Result<Done> {
+        let mut writer = ObjectWriter::new(ObjectHeader {
+            pipeline: self.pipeline.clone(),
+            generation: self.generation,
+            epoch: saved.epoch,
+            token: self.token,
+            worker: saved.worker as u32,
+            state: saved.state.name.clone(),
+            type_fingerprint: saved.state.type_fingerprint(),
+        });
+        saved.slices.iter().for_each(|slice| writer.push(slice));
+        let empty = writer.is_empty();
+        let (name, bytes, written) = writer.finish();
+        let len = if empty { 0 } else { bytes.len() as u64 };
+        if !empty {
+            self.store.put(Step::StatePut, &name, bytes)?;
+        }
+        Ok(Done::Saved { epoch: saved.epoch, written, bytes: len })
+    }
+
+    /// The journal is needed from the first binding behind the oldest kept checkpoint on.
+    fn truncate(&self, keep: &[Manifest]) -> Result<()> {
+        let Some(oldest) = keep.first() else { return Ok(()) };
+        let page = self.bus.read_journal(self.journal, Offset(0))?;
+        let history = History::read(&page.entries)?;
+        if let Some((_, (before, _))) = history.bindings.range(oldest.head.epoch.next()..).next() {
+            durable(Step::JournalTruncate, || self.bus.truncate_journal(self.journal, *before))?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, positions: &Positions) -> Result<()> {
+        let mut topics: BTreeMap<TopicId, Vec<(u32, Offset)>> = BTreeMap::new();
+        for (feed, at) in &positions.feeds {
+            if let SourcePartition::Bus { topic, partition } = feed.partition {
+                topics.entry(topic).or_default().push((partition, at.resume));
+            }
+        }
+        for (topic, offsets) in topics {
+            durable(Step::GroupCommit, || self.bus.commit_group(&self.pipeline, topic, &offsets))?;
+        }
+        Ok(())
+    }
+
+    /// Garbage is what no kept manifest names: objects of retired checkpoints, and what dead incarnations left behind.
+    fn delete_garbage(&self, keep: &[Manifest], retired: &[Manifest]) -> Result<()> {
+        let stored = self.store.list(&pipeline_prefix(&self.pipeline))?;
+        let mut names = garbage(retired, keep);
+        names.extend(orphans(stored.iter().map(|s| s.name.as_str()), keep, self.token));
+        names.iter().try_for_each(|name| self.store.delete(name))
+    }
+}
