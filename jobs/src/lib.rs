@@ -10,6 +10,7 @@ pub mod job;
 pub mod run;
 pub mod sink;
 pub mod test_job;
+pub mod payments;
 pub mod timestamp;
 
 pub use distributary_derive::{Event, job};

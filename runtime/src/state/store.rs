@@ -108,8 +108,9 @@ impl CheckpointStore {
     /// [`Error::Store`]; the object may stand nevertheless: put it again.
     pub fn put(&self, step: Step, name: &str, bytes: Bytes) -> Result<()> {
         let path = path(name)?;
-        let put = || self.wait(self.0.store.put(&path, PutPayload::from(bytes)));
-        failpoint::durable(step, put).map_err(failed("put", name)).map(drop)
+        failpoint::durable(step, || self.wait(self.0.store.put(&path, PutPayload::from(bytes))))
+            .map_err(failed("put", name))
+            .map(drop)
     }
 
     /// Deletes an object; one that is not there is deleted already.
