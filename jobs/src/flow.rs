@@ -48,7 +48,8 @@ impl<'s> Flow<'s> {
     /// None today: what can be wrong with the topic is known when the job starts.
     pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
         let about = E::describe();
-        let detail = format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
+        let detail =
+            format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
         let decode = |record: &_| codec::decode::<E>(record).map_err(|cause| cause.to_string());
         let collection = distributary_runtime::source::read(&self.graph, E::TOPIC, about.delay_ms, &detail, Arc::new(decode));
         Ok(Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) })

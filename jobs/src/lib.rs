@@ -7,23 +7,23 @@ pub mod codec;
 pub mod event;
 pub mod flow;
 pub mod job;
+pub mod payments;
 pub mod run;
 pub mod sink;
 pub mod test_job;
-pub mod payments;
 pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
-pub use distributary_runtime::error::{Error, Result};
-pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use distributary_operators::aggregate::{count, max, min, sum};
 pub use distributary_operators::{PerKey, PerWindow, Window};
+pub use distributary_runtime::error::{Error, Result};
+pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::{Flow, KeyedStream, Stream, Tumbling, tumbling};
 pub use job::Job;
-pub use sink::{Sink, json_lines, memory, stdout, topic, upsert};
-pub use test_job::TestJob;
 #[doc(hidden)]
 pub use serde;
+pub use sink::{Sink, json_lines, memory, stdout, topic, upsert};
+pub use test_job::TestJob;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 
 /// The `main` of a team's own binary: its jobs, with all commands.

@@ -32,7 +32,10 @@ pub fn pipeline(job: Job) -> Pipeline {
 pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let url = settings.bus_url();
     let Some(path) = url.strip_prefix("sqlite://") else {
-        return Err(Error::Setting { name: "bus".into(), what: format!("`{url}` is of no known kind; it begins with `sqlite://`") });
+        return Err(Error::Setting {
+            name: "bus".into(),
+            what: format!("`{url}` is of no known kind; it begins with `sqlite://`"),
+        });
     };
     let path = Path::new(path);
     if let Some(folder) = path.parent() {
@@ -54,7 +57,8 @@ pub fn open_store(settings: &Settings) -> Result<CheckpointStore> {
     let url = settings.checkpoints_url();
     match url.strip_prefix("file://").filter(|path| !path.starts_with('/')) {
         Some(relative) => {
-            let absolute = std::path::absolute(relative).map_err(|source| Error::Io { what: format!("resolving {relative}"), source })?;
+            let absolute =
+                std::path::absolute(relative).map_err(|source| Error::Io { what: format!("resolving {relative}"), source })?;
             CheckpointStore::open(&format!("file://{}", absolute.display()))
         }
         None => CheckpointStore::open(&url),
@@ -112,7 +116,9 @@ pub(crate) fn target_name(target: &SinkTarget) -> String {
 
 fn topic_sinks(bus: Arc<dyn Bus>, sinks: &[&SinkNode], topics: &Topics) -> Arc<dyn LaneGroup> {
     let open = sinks.iter().filter_map(|sink| match &sink.target {
-        SinkTarget::Topic { name, form } => topics.get(name).map(|topic| TopicSink { sink: sink.sink, topic: topic.id, form: *form }),
+        SinkTarget::Topic { name, form } => {
+            topics.get(name).map(|topic| TopicSink { sink: sink.sink, topic: topic.id, form: *form })
+        }
         _ => None,
     });
     Arc::new(TopicSinks::new(bus, open.collect()))

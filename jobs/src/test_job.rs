@@ -87,7 +87,8 @@ impl TestJob {
     /// Publishes an event. Its record's timestamp is the event's own time.
     pub fn push<E: Event>(&mut self, event: E) -> &mut Self {
         let time = EventTime::from(event.time());
-        let record = new_record(&event, WallTime(time.0)).unwrap_or_else(|cause| panic!("the event cannot be published: {cause}"));
+        let record =
+            new_record(&event, WallTime(time.0)).unwrap_or_else(|cause| panic!("the event cannot be published: {cause}"));
         self.push_raw(E::TOPIC, record)
     }
 
@@ -127,7 +128,8 @@ impl TestJob {
         } else if let Some(memory) = self.memory.get(sink) {
             for row in memory.rows() {
                 let record = row.record;
-                *net.entry((text(record.key.as_deref()), text(record.value.as_deref()).unwrap_or_default())).or_default() += record.diff;
+                *net.entry((text(record.key.as_deref()), text(record.value.as_deref()).unwrap_or_default())).or_default() +=
+                    record.diff;
             }
         } else {
             for record in self.records(sink).into_iter().flat_map(|(_, records)| records) {
@@ -151,7 +153,8 @@ impl TestJob {
     /// Everything a topic holds, by partition, as it stands there: what a reader of the bus would see.
     pub fn records(&mut self, topic: &str) -> Vec<(u32, Vec<Record>)> {
         let known: Vec<_> = self.plan.sinks().map(|s| target_name(&s.target)).collect();
-        let topic = must(self.bus.topic(topic)).unwrap_or_else(|| panic!("the job does not write `{topic}`; it writes {known:?}"));
+        let topic =
+            must(self.bus.topic(topic)).unwrap_or_else(|| panic!("the job does not write `{topic}`; it writes {known:?}"));
         read_all(&*self.bus, topic.id)
     }
 

@@ -334,10 +334,11 @@ impl Place {
         for (group, streams) in outputs {
             let mine = |(of, lane, _): &mut (String, u32, OpenLane)| *of == group && *lane as usize % self.peers == self.index;
             let owned = lanes.extract_if(.., mine).map(|(_, lane, open)| (lane, open)).collect();
-            let records = graph.scope().concatenate(streams).probe_with(&probe);
+            let records = graph.scope().concatenate(streams);
             let settings = &self.shared.settings;
             let waiting = settings.epochs_in_flight_max as usize + 1;
-            lanes::gather(graph, records, settings.lanes, owned, waiting, &self.shared.durable, &self.shared.reports);
+            let (durable, reports) = (&self.shared.durable, &self.shared.reports);
+            lanes::gather(graph, records, settings.lanes, owned, waiting, durable, reports).probe_with(&probe);
         }
         probe
     }

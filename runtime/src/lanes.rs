@@ -55,7 +55,8 @@ impl OpenLane {
 
 /// Builds the gathering end of a group's lanes on one worker, and starts the committers of the lanes it owns.
 ///
-/// `lanes` is the number of lanes of the group; lane l lives on worker l % peers.
+/// `lanes` is the number of lanes of the group; lane l lives on worker l % peers. The frontier of the stream it returns is
+/// what all workers have closed: behind it nobody needs a binding or an original record any more.
 pub fn gather<'s>(
     graph: &Graph<'s>,
     records: Timely<'s, OutRecord>,
@@ -64,7 +65,7 @@ pub fn gather<'s>(
     waiting_max: usize,
     durable: &Arc<Durable>,
     reports: &Reports,
-) {
+) -> Timely<'s, ()> {
     let mut to: BTreeMap<u32, Sender<LaneEpoch>> = BTreeMap::new();
     for (lane, open) in owned {
         let (sender, receiver) = bounded(waiting_max);
@@ -77,8 +78,11 @@ pub fn gather<'s>(
     let mut stash: BTreeMap<Epoch, Vec<OutRecord>> = BTreeMap::new();
     let mut builder = OperatorBuilder::new("lanes".into(), graph.scope());
     let mut input = builder.new_input(records, Exchange::new(move |r: &OutRecord| u64::from(r.partition % lanes)));
-    builder.build(move |_| {
+    // Nothing is ever sent: the stream's frontier is what the lanes have closed.
+    let (output, closed) = builder.new_output::<Vec<()>>();
+    builder.build(move |mut capabilities| {
         move |frontiers| {
+            let _ = &output;
             input.for_each(|time, batch| stash.entry(*time.time()).or_default().append(batch));
             while !frontiers[0].less_equal(&open) {
                 let Some(binding) = bindings.get(open) else { break };
@@ -95,8 +99,15 @@ pub fn gather<'s>(
                 }
                 open = open.next();
             }
+            for capability in &mut capabilities {
+                capability.downgrade(&open);
+            }
+            if frontiers[0].is_empty() {
+                capabilities.clear();
+            }
         }
     });
+    closed
 }
 
 /// What a committer does next.

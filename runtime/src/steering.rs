@@ -2,11 +2,11 @@
 //! the checkpoints, and ends the pipeline in order.
 
 use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
+use crate::bus::Offset;
 use crate::checkpoint::{Checkpoints, Next};
 use crate::engine::{Components, Minting};
 use crate::error::Result;
 use crate::failpoint;
-use crate::bus::Offset;
 use crate::journal::{Checkpoint, Fact};
 use crate::metrics::PartitionMetrics;
 use crate::minter::{Minter, Turn};
