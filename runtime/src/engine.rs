@@ -231,6 +231,7 @@ fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> 
     let reports = shared.reports.clone();
     let first = Mutex::new(Some((steering, inbox)));
     let guards = timely::execute(timely::Config { communication, worker }, move |worker| {
+        let _guard = HaltOnPanic(&shared.reports);
         let steering = if worker.index() == 0 { first.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let result = work(worker, &shared, steering);
         if result.is_err() {
@@ -251,6 +252,17 @@ fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> 
     }
     reports.halt();
     result
+}
+
+/// A worker that panics takes the others with it: they would wait for it for ever.
+struct HaltOnPanic<'a>(&'a Reports);
+
+impl Drop for HaltOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.halt();
+        }
+    }
 }
 
 fn work(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, steering: Option<(Steering, Receiver<Report>)>) -> Result<()> {

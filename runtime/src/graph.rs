@@ -5,13 +5,15 @@
 
 use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
+use crate::key::Key;
 use crate::operator::DeadLetter;
 use crate::plan::{Node, NodeId, Plan, SinkNode, SourceNode, StateNode};
+use crate::shape;
 use crate::sink::OutRecord;
 use crate::source::{RawRecords, RunningSource};
 use crate::state::Snapshot;
 use crate::time::{Epoch, Watermark};
-use crate::update::Update;
+use crate::update::{Data, Update};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -49,10 +51,10 @@ impl Spec {
         Self { kind, detail: detail.into(), state: None }
     }
 
-    /// The name and types of its state.
+    /// The name of its state, and the shapes of its keys and values: state of other shapes is not read.
     #[must_use]
-    pub fn with_state<K, V>(self, name: &str) -> Self {
-        let types = format!("{} -> {}", std::any::type_name::<K>(), std::any::type_name::<V>());
+    pub fn with_state<K: Key, V: Data>(self, name: &str) -> Self {
+        let types = format!("{} -> {}", shape::of::<K>(), shape::of::<V>());
         Self { state: Some(StateNode { name: name.into(), types }), ..self }
     }
 }

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod report;
 pub mod scribe;
 pub mod settings;
+pub mod shape;
 pub mod sink;
 pub mod source;
 pub mod start;

@@ -33,7 +33,7 @@ pub struct Node {
 pub struct StateNode {
     /// Its name: the only mandatory name in a job, unique in it.
     pub name: String,
-    /// Names of the key's and the value's types.
+    /// Shapes of the key's and the value's types (see [`crate::shape`]).
     pub types: String,
 }
 
