@@ -160,6 +160,9 @@ impl Worker for InMemory {
     fn partitions(&self, _: &str) -> u32 {
         1
     }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");
     }
@@ -189,6 +192,9 @@ impl Worker for FromTheBeginning {
     }
     fn partitions(&self, _: &str) -> u32 {
         1
+    }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
     }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");
