@@ -12,8 +12,8 @@ use crate::event::Event;
 use bytes::Bytes;
 use distributary_runtime::bus::{NewRecord, Record};
 use distributary_runtime::time::{EventTime, WallTime};
+use distributary_runtime::user_code;
 use serde::Serialize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The longest value that is decoded: Kafka's own default for a message. A longer one is a dead letter, so that one
 /// record cannot eat the memory of a worker.
@@ -97,7 +97,7 @@ pub fn key_text<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 
 /// User code (`Deserialize`, `Serialize`, the traits of fields) may panic. What it said may hold payload: it is dropped.
 fn caught<T>(act: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
-    catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(Cause::Panicked))
+    user_code::catch(act).unwrap_or(Err(Cause::Panicked))
 }
 
 fn check_time(time: EventTime, record: WallTime, max_ahead_ms: i64) -> Result<(), Cause> {

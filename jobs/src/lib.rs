@@ -3,10 +3,12 @@
 // The macros name this crate `::distributary`; so that they work in here as well:
 extern crate self as distributary;
 
+pub mod cli;
 pub mod codec;
 pub mod event;
 pub mod flow;
 pub mod job;
+pub mod jobs;
 pub mod payments;
 pub mod run;
 pub mod sink;

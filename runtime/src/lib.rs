@@ -1,4 +1,45 @@
-//! The runtime of Distributary.
+//! The runtime of Distributary: what makes a job over a shared bus *definite*, and therefore exactly-once.
+//!
+//! A pipeline takes records from source partitions in **epochs**. For each epoch it writes down what the epoch consists of
+//! (a [`binding`]: offset ranges, watermark, clock) in its [`journal`] on the bus. Everything downstream is a pure function of
+//! (bus, journal, job). So there is no barrier and no two-phase commit: an epoch that is lost with a process is computed
+//! again, the same, and a process that does not know it is dead can only repeat what stands already.
+//!
+//! ```text
+//!   bus topic                    worker threads (timely)                       bus topics, files
+//!      │        ┌──────────┐  chunk  ┌──────────┐   ┌───────────┐   ┌───────┐   ┌───────────┐
+//!      ├───────►│ reader   ├────────►│ follower ├──►│ operators ├──►│ lanes ├──►│ committer ├──► results + marker,
+//!      │        └────┬─────┘         └────▲─────┘   └─────┬─────┘   └───────┘   └──▲──┬─────┘    one atomic step
+//!      │   delivered │                    │ binding       │ slices                 │  │ applied
+//!      │        ┌────▼─────────────────┐  │         ┌─────▼────┐            durable│  │
+//!      │        │ minter (on worker 0) ├──┤         │ upkeep   ├──► checkpoint store  │
+//!      │        └────▲─────────────────┘  │         └──────────┘                   │  │
+//!      │             └────────────────────┼────────────────────────────────────────┼──┘
+//!      │                                  └──►┌────────┐ bindings, checkpoints     │
+//!      └──────────── journal ◄────────────────┤ scribe ├───────────────────────────┘
+//!                                             └────────┘
+//! ```
+//!
+//! Read in this order:
+//!
+//! | module | what it decides or does |
+//! |---|---|
+//! | [`time`], [`update`], [`key`], [`shape`] | epoch, event time; `(data, stamp, diff)` and origins; stable hashes; shapes of types |
+//! | [`binding`] | what an epoch consists of, and the fold over all of them |
+//! | [`minter`] | *pure*: when an epoch closes, what it binds; back-pressure, watermark, idleness, lifts |
+//! | [`journal`] | *pure*: entries, which of them count, how a start goes on; [`scribe`] writes it on its own thread |
+//! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
+//! | [`operator`], [`graph`], [`plan`] | the two shapes of an operator; the dataflow while it is built; the plan as data |
+//! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
+//! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
+//! | [`start`], [`engine`], [`steering`], [`report`] | enter, fence, restore, replay; threads; what worker 0 does beside its work |
+//! | [`bus`] | the bus as one trait; implementations live in `distributary-connectors` |
+//! | [`failpoint`], [`user_code`], [`error`], [`settings`], [`metrics`] | every durable step has a name; caught closures; what went wrong and what to do; data |
+//! | [`testing`] | runs operators over given epochs, without a bus |
+//!
+//! Threads of a pipeline: its workers, one reader for each source and worker, one committer for each lane, the scribe and the
+//! upkeep. They talk through bounded queues; all news go to worker 0 through [`report`]. Worker 0 alone mints. Nothing here
+//! knows what a job looks like (`distributary`) or how a bus stores records (`distributary-connectors`).
 
 pub mod binding;
 pub mod bus;

@@ -34,7 +34,7 @@ pub struct Encoded {
     pub value: Vec<u8>,
 }
 
-/// Ends a collection in a sink. What does not encode is a dead letter.
+/// Ends a collection in a sink. What does not encode, or is larger than the bus takes, is a dead letter.
 pub fn to<'s, D: Data>(
     graph: &Graph<'s>,
     input: &Collection<'s, D>,
@@ -56,6 +56,11 @@ pub fn to<'s, D: Data>(
     let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
     let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
     let mut dead = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(dead);
+    let bytes_max = graph.record_bytes_max();
+    let fits = move |encoded: Encoded| match encoded.value.len().max(encoded.key.as_ref().map_or(0, Vec::len)) {
+        bytes if bytes > bytes_max => Err(format!("a result of {bytes} bytes is larger than the bus takes ({bytes_max} bytes)")),
+        _ => Ok(encoded),
+    };
     builder.build(move |capabilities| {
         drop(capabilities);
         move |_frontiers| {
@@ -63,7 +68,7 @@ pub fn to<'s, D: Data>(
                 let (mut records, mut letters) = (Vec::with_capacity(updates.len()), Vec::new());
                 for (data, stamp, diff) in updates.drain(..) {
                     let origin = stamp.origin;
-                    match catch(|| encode(&data, &stamp)).and_then(|encoded| encoded) {
+                    match catch(|| encode(&data, &stamp)).and_then(|encoded| encoded).and_then(fits) {
                         Ok(Encoded { key, value }) => {
                             let partition = match &key {
                                 Some(key) => crate::key::java_partition(key, partitions),

@@ -208,6 +208,9 @@ impl Worker for InMemory {
     fn partitions(&self, _: &str) -> u32 {
         1
     }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");
     }
@@ -237,6 +240,9 @@ impl Worker for FromTheBeginning {
     }
     fn partitions(&self, _: &str) -> u32 {
         1
+    }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
     }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");

@@ -1,0 +1,109 @@
+//! What every command works with: the jobs of the binary, and its settings.
+
+use crate::{Error, Job, Result, jobs, run};
+use distributary_runtime::bus::{Bus, Topic};
+use distributary_runtime::settings::Settings;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The settings file that is read when it is there and no other is named.
+const FILE: &str = "distributary.toml";
+/// Names another settings file.
+const FILE_VARIABLE: &str = "DISTRIBUTARY_CONFIG";
+/// A name this much alike (Jaro-Winkler) is likely meant.
+const ALIKE: f64 = 0.7;
+
+/// Options of every command.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct Global {
+    /// Settings file [default: distributary.toml, if there is one; or $DISTRIBUTARY_CONFIG].
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+    /// A setting, over file and environment: `--set epoch_interval_ms=5`. May be given several times.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = name_and_value, help_heading = "Settings")]
+    set: Vec<(String, String)>,
+    /// Where bus, checkpoints and state of this machine lie: short for `--set data_dir=DIR`.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Settings")]
+    data_dir: Option<String>,
+}
+
+/// See the module.
+pub(super) struct Context<'a> {
+    jobs: &'a [Job],
+    global: Global,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(jobs: &'a [Job], global: Global) -> Self {
+        Self { jobs, global }
+    }
+
+    /// The jobs of this binary.
+    pub(super) fn jobs(&self) -> &'a [Job] {
+        self.jobs
+    }
+
+    /// The settings, from all their layers.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        self.settings_with(&[])
+    }
+
+    /// The settings, with those of a command's own flags on top.
+    pub(super) fn settings_with(&self, flags: &[(&str, Option<String>)]) -> Result<Settings> {
+        let named = self.global.config.clone().or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(FILE));
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => Some((path.display().to_string(), text)),
+            Err(e) if named.is_none() && e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(Error::Io { what: format!("reading settings from {}", path.display()), source }),
+        };
+        let mut all = self.global.set.clone();
+        all.extend(self.global.data_dir.clone().map(|dir| ("data_dir".to_string(), dir)));
+        all.extend(flags.iter().filter_map(|(name, value)| Some(((*name).to_string(), value.clone()?))));
+        let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Settings::load(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, &all)
+    }
+
+    /// The bus of the settings.
+    pub(super) fn bus(&self) -> Result<Arc<dyn Bus>> {
+        run::open_bus(&self.settings()?)
+    }
+
+    /// A job by its name, or by `team.job`.
+    pub(super) fn job(&self, name: &str) -> Result<Job> {
+        let named = |job: &&Job| job.name() == name || job.to_string() == name;
+        let built_in = || jobs::ALL.iter().find(|job| job.to_string() == name);
+        if let Some(job) = self.jobs.iter().find(named).or_else(built_in) {
+            return Ok(*job);
+        }
+        let names: Vec<String> = self.jobs.iter().map(|job| job.name().to_string()).collect();
+        Err(Error::refused(format!("there is no job `{name}`"), remedy(name, &names, "the jobs here are")))
+    }
+}
+
+/// A topic, or an error that names the nearest one.
+pub(super) fn find_topic(bus: &dyn Bus, name: &str) -> Result<Topic> {
+    if let Some(topic) = bus.topic(name)? {
+        return Ok(topic);
+    }
+    let names: Vec<String> = bus.topics()?.into_iter().map(|topic| topic.spec.name).collect();
+    let remedy = match remedy(name, &names, "the topics are") {
+        remedy if names.is_empty() || !remedy.starts_with("did") => format!("create it: `topic create {name}`"),
+        remedy => remedy,
+    };
+    Err(Error::refused(format!("there is no topic `{name}`"), remedy))
+}
+
+/// The nearest name, or all of them.
+fn remedy(name: &str, names: &[String], all: &str) -> String {
+    let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    match alike.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((score, known)) if score >= ALIKE => format!("did you mean `{known}`?"),
+        _ => format!("{all} {}", names.join(", ")),
+    }
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as `workers=2`")?;
+    Ok((name.trim().to_string(), value.to_string()))
+}

@@ -1,0 +1,81 @@
+//! The commands of a binary: those of a team's own, and of the one with the built-in jobs.
+//!
+//! Each command is a file with the same shape: its arguments, and `run` with the [`Context`]. What a command prints goes to
+//! standard output, as text or (`--json`) as one JSON document or line each; progress, logs and errors go to standard
+//! error. Exit status: 0, or 1 (something failed; the same call may succeed later), 2 (it cannot go on as it stands), 3
+//! (another incarnation owns the pipeline).
+
+mod context;
+mod liveness;
+mod logging;
+mod metrics_server;
+mod process;
+mod run;
+mod status;
+
+use crate::{Error, Job, Result};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use context::{Context, Global};
+use distributary_runtime::error::Response;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The `main` of a binary with these jobs; [`crate::main!`] calls it.
+#[must_use]
+pub fn main(jobs: &[Job]) -> ExitCode {
+    // Wrong arguments end the process here, with the usage.
+    let matches = command(jobs).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let context = Context::new(jobs, cli.global);
+    match cli.command.run(&context) {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nobody left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            exit_code(&error)
+        }
+    }
+}
+
+/// Runs, looks into and tries out streaming jobs.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+}
+
+impl Command {
+    fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+        match self {
+            Self::Run(args) => args.run(context),
+        }
+    }
+}
+
+/// The commands, with the jobs of this binary at the end of the help.
+fn command(jobs: &[Job]) -> clap::Command {
+    let width = jobs.iter().map(|job| job.name().len()).max().unwrap_or(0);
+    let lines = jobs.iter().map(|job| {
+        let doc = job.doc().lines().next().unwrap_or_default();
+        format!("\n  {:width$}  {doc}", job.name())
+    });
+    Cli::command().after_help(format!("Jobs:{}", lines.collect::<String>()))
+}
+
+fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(match error.response() {
+        Response::StopPipeline => 2,
+        Response::StopProcess => 3,
+        Response::Retry | Response::DeadLetter => 1,
+    })
+}

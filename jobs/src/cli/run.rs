@@ -1,0 +1,90 @@
+//! `run`: a pipeline, until it is told to stop or cannot go on.
+
+use super::context::Context;
+use super::liveness::Alive;
+use super::status::{StatusFile, Told};
+use super::{logging, metrics_server, process};
+use crate::{Error, Result, run};
+use distributary_runtime::engine::{self, Minting, StartOptions};
+use distributary_runtime::journal::StartRequest;
+use distributary_runtime::report::Reports;
+use distributary_runtime::time::{Clock, SystemClock};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Run a job, until SIGINT or SIGTERM asks it to stop (a second one ends it at once).
+///
+/// It goes on where it stopped or crashed. Stopping is a last checkpoint.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The job.
+    job: String,
+    /// Begin a new generation of results, from the oldest records on the bus.
+    #[arg(long)]
+    from_zero: bool,
+    /// Go on although records were lost to retention before they were read; the gap is noted in the journal.
+    #[arg(long)]
+    accept_gap: bool,
+    /// Worker threads: short for `--set workers=N`.
+    #[arg(long, value_name = "N")]
+    workers: Option<u32>,
+    /// What is logged: a level, or `epoch` for a line for each epoch. Short for `--set log=..`.
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// Address of the metrics endpoint, such as 127.0.0.1:9100 (port 0: any). Short for `--set metrics_listen=..`.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+        process::abort_on_panic();
+        let job = context.job(&self.job)?;
+        let workers = self.workers.map(|n| n.to_string());
+        let flags = [("workers", workers), ("log", self.log), ("metrics_listen", self.metrics)];
+        let settings = context.settings_with(&flags)?;
+        logging::start(&settings.log)?;
+
+        let pipeline = run::pipeline(job);
+        let mut components = run::components(&pipeline.name, &settings)?;
+        let metrics = match settings.metrics_listen {
+            Some(address) => Some(metrics_server::start(address, components.metrics.clone())?),
+            None => None,
+        };
+        if let Some(address) = metrics {
+            tracing::info!("metrics at http://{address}/metrics");
+        }
+        let _alive = Alive::hold(&settings.data_dir, &pipeline.name)?;
+        let file = StatusFile::of(&settings.data_dir, &pipeline.name);
+        components.status = Arc::new(move |status| {
+            let told = Told { pid: std::process::id(), at: SystemClock.now(), metrics, status: status.clone() };
+            if let Err(error) = file.write(&told) {
+                tracing::warn!(%error, "`why` will not know how things stand");
+            }
+        });
+
+        let (reports, inbox) = Reports::new();
+        let to = reports.clone();
+        process::on_stop_signal(move || {
+            tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
+            engine::stop(&to);
+        })?;
+        let options = StartOptions {
+            incarnation: incarnation()?,
+            request: if self.from_zero { StartRequest::FromZero } else { StartRequest::Resume },
+            accept_gap: self.accept_gap,
+            minting: Minting::Timed,
+        };
+        engine::run(&pipeline, &components, &settings, &options, (reports, inbox))?;
+        tracing::info!(pipeline = %pipeline.name, "stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The identity of this start: the one place where randomness enters.
+fn incarnation() -> Result<u128> {
+    let mut bytes = [0; 16];
+    let drawn = getrandom::fill(&mut bytes);
+    drawn.map_err(|e| Error::Io { what: "drawing a random number".into(), source: std::io::Error::other(e.to_string()) })?;
+    Ok(u128::from_le_bytes(bytes))
+}

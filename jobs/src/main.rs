@@ -1,0 +1,5 @@
+//! The binary with the built-in jobs: something to try, and the tool for topics.
+
+use distributary::jobs::{balance, spend, velocity};
+
+distributary::main!(velocity, spend, balance);
