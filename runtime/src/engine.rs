@@ -34,13 +34,16 @@ use timely::worker::ProgressMode;
 /// How long a worker sleeps when nobody wakes it.
 const PARK_MAX: Duration = Duration::from_millis(100);
 
+/// Builds the dataflow of one worker, and with it the plan.
+pub type Build = dyn for<'s> Fn(&Graph<'s>) -> Result<()> + Send + Sync;
+
 /// A job, as the runtime sees it: a name, and a function that builds its dataflow.
 #[derive(Clone)]
 pub struct Pipeline {
     /// `team.job`; its topics, journal and state are named by it.
     pub name: String,
-    /// Builds the dataflow of one worker, and with it the plan.
-    pub build: Arc<dyn for<'s> Fn(&Graph<'s>) -> Result<()> + Send + Sync>,
+    /// What it does.
+    pub build: Arc<Build>,
 }
 
 /// Opens the lanes of a group of sinks.
@@ -399,6 +402,10 @@ impl Worker for Place {
 
     fn partitions(&self, topic: &str) -> u32 {
         self.shared.topics.get(topic).map_or(1, |t| t.spec.partitions)
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.shared.bus.features().record_bytes_max
     }
 
     fn fail(&self, error: Error) {

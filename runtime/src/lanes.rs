@@ -194,7 +194,7 @@ impl Committer {
             self.queue.extend(epochs.try_iter());
             match decide(&self.queue, self.lane.visible(), self.durable.epoch()) {
                 LaneStep::Skip(n) | LaneStep::Pass(n) => {
-                    let last = self.queue.drain(..n).last().map(|e| e.epoch);
+                    let last = self.queue.drain(..n).next_back().map(|e| e.epoch);
                     self.report(last);
                 }
                 LaneStep::Write(n) => {

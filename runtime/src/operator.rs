@@ -293,7 +293,8 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
     fn close(&mut self, binding: &Binding) {
         if let Some(mut updates) = self.stash.remove(&self.open) {
             if L::ORDER == Order::Canonical {
-                updates.sort_by(|a, b| (a.1, a.2).cmp(&(b.1, b.2)));
+                // What comes stands before what goes of the same origin: a sum never falls below what is there.
+                updates.sort_by_key(|(_, stamp, diff)| (*stamp, std::cmp::Reverse(*diff)));
             }
             for update in updates {
                 self.logic.apply(update, &mut self.emit);

@@ -16,6 +16,7 @@ use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::update::{Data, Origin, Stamp, Update};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -287,7 +288,10 @@ impl<D: Data> Follower<D> {
 
 /// The original records of epochs that are still open: what a dead letter is made of.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RawRecords(Rc<RefCell<BTreeMap<(u16, u32), VecDeque<Rc<RawChunk>>>>>);
+pub(crate) struct RawRecords(Rc<RefCell<BTreeMap<(u16, u32), RawChunks>>>);
+
+/// Of one partition of one source, in order.
+type RawChunks = VecDeque<Rc<RawChunk>>;
 
 #[derive(Debug)]
 struct RawChunk {
@@ -390,9 +394,9 @@ impl<D: Data> Reader<D> {
             ));
         };
         for partition in (0..now.spec.partitions).filter(|p| self.running.owns(*p)) {
-            if !positions.contains_key(&partition) {
+            if let Entry::Vacant(new) = positions.entry(partition) {
                 tracing::info!(topic = %name, partition, "reading an added partition from its beginning");
-                positions.insert(partition, Offset(0));
+                new.insert(Offset(0));
                 if let Some(consumer) = consumer {
                     consumer.assign(partition, Offset(0))?;
                 }
