@@ -409,8 +409,7 @@ impl Worker for Place {
     }
 
     fn fail(&self, error: Error) {
-        // From a thread of its own: the queue may be full, and a worker must not wait for worker 0.
-        crate::source::spawn("failure", &self.shared.reports, move || Err(error));
+        self.shared.reports.fail(error);
     }
 
     fn save(&self, saved: Saved) {
