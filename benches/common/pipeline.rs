@@ -91,7 +91,13 @@ impl Place {
     }
 
     /// Starts a job whose results go nowhere; `after` is called behind each commit.
-    pub(crate) fn start_discarding(&self, job: Job, discard: &Discard, request: StartRequest, after: AfterCommit) -> Result<Pipeline> {
+    pub(crate) fn start_discarding(
+        &self,
+        job: Job,
+        discard: &Discard,
+        request: StartRequest,
+        after: AfterCommit,
+    ) -> Result<Pipeline> {
         let pipeline = run::pipeline(job);
         let mut components = run::components(&pipeline.name, &self.settings)?;
         let discard = discard.clone();
@@ -112,7 +118,13 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(pipeline: engine::Pipeline, components: Components, settings: Settings, request: StartRequest, incarnation: u128) -> Self {
+    fn start(
+        pipeline: engine::Pipeline,
+        components: Components,
+        settings: Settings,
+        request: StartRequest,
+        incarnation: u128,
+    ) -> Self {
         let sources = engine::plan(&pipeline).map(|plan| plan.sources().map(|s| s.topic.clone()).collect()).unwrap_or_default();
         let metrics = components.metrics.clone();
         let options = StartOptions { incarnation, request, accept_gap: false, minting: Minting::Timed };

@@ -2,8 +2,8 @@
 
 use distributary::payments::{PaymentOptions, Payments};
 use distributary_connectors::sqlite::SqliteBus;
-use distributary_runtime::bus::{Bus, NewRecord, Topic, TopicForm, TopicSpec};
-use distributary_runtime::journal::{Entry, History};
+use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicForm, TopicSpec};
+use distributary_runtime::journal::{Entry, History, Incarnation};
 use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::monotonic;
 use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE, RELAY};
@@ -69,22 +69,33 @@ impl World {
 
     /// Runs a process until everything is done, and stops it in order.
     pub(crate) fn run_to_end(&self, launch: &Launch) {
+        let before = self.owner();
         let mut process = launch.start(Stdio::null()).unwrap();
+        // When there is nothing to be done, it has caught up before it can be stopped.
+        wait_until("the process is live", || self.owner() != before && !process.phase().recovering);
         self.catch_up(&mut process);
         stop(&mut process);
     }
 
+    /// Whose the pipeline is.
+    pub(crate) fn owner(&self) -> Option<(Incarnation, Token)> {
+        self.journal_entries().and_then(|entries| History::read(&entries).unwrap().owner)
+    }
+
     /// The journal as it stands.
     pub(crate) fn journal(&self) -> Vec<(u64, Entry)> {
-        let Some(topic) = self.bus.topic(&journal_topic(PIPELINE)).unwrap() else { return Vec::new() };
-        let page = self.bus.read_journal(topic.id, Default::default()).unwrap();
-        page.entries.iter().map(|(at, bytes)| (at.0, Entry::decode(*at, bytes).unwrap())).collect()
+        let entries = self.journal_entries().unwrap();
+        entries.iter().map(|(at, bytes)| (at.0, Entry::decode(*at, bytes).unwrap())).collect()
     }
 
     /// What the journal says.
     pub(crate) fn history(&self) -> History {
-        let topic = self.bus.topic(&journal_topic(PIPELINE)).unwrap().unwrap();
-        History::read(&self.bus.read_journal(topic.id, Default::default()).unwrap().entries).unwrap()
+        History::read(&self.journal_entries().unwrap()).unwrap()
+    }
+
+    fn journal_entries(&self) -> Option<Vec<(Offset, Vec<u8>)>> {
+        let topic = self.bus.topic(&journal_topic(PIPELINE)).unwrap()?;
+        Some(self.bus.read_journal(topic.id, Offset(0)).unwrap().entries)
     }
 
     /// Where an object of the checkpoint store lies.
@@ -153,9 +164,8 @@ pub(crate) fn reference() -> &'static Outputs {
         let outputs = world.outputs();
         assert_eq!(outputs.relay.len(), PARTITIONS as usize, "the input reaches every partition");
         for name in OUTPUTS {
-            let found = name == RELAY
-                || outputs.newest.keys().any(|(n, _)| *n == name)
-                || outputs.net.keys().any(|(n, ..)| *n == name);
+            let found =
+                name == RELAY || outputs.newest.keys().any(|(n, _)| *n == name) || outputs.net.keys().any(|(n, ..)| *n == name);
             assert!(found, "the input leads to something in `{name}`");
         }
         outputs

@@ -1,7 +1,10 @@
 //! An old process that wakes up changes nothing: not the journal, not the objects a newer one needs, not a sink.
 
 use crate::world::{PATIENCE, World, reference, stop, wait_until};
+use distributary_runtime::bus::Token;
 use distributary_runtime::failpoint::Step;
+use distributary_runtime::journal::{Entry, Incarnation};
+use distributary_runtime::state::CheckpointStore;
 use harness::ledger::PIPELINE;
 use harness::outside;
 use harness::process::{Process, Signal};
@@ -41,7 +44,7 @@ fn wake_at(step: Step, side: &str) {
         before.assert_untouched(&Everything::of(&world), &point);
     } else {
         // It had not entered the journal: it is the newest process now, and its pipeline is its own.
-        wait_until("the woken process has entered", || world.history().owner != before.owner);
+        wait_until("the woken process has entered", || world.owner() != before.owner);
     }
     world.produce(2);
     if has_entered {
@@ -69,8 +72,8 @@ fn paused_at(point: &str) -> Option<(World, Process)> {
 
 /// Everything that an old process could harm.
 struct Everything {
-    owner: Option<(distributary_runtime::journal::Incarnation, distributary_runtime::bus::Token)>,
-    journal: Vec<(u64, distributary_runtime::journal::Entry)>,
+    owner: Option<(Incarnation, Token)>,
+    journal: Vec<(u64, Entry)>,
     logs: Vec<String>,
     marker: Option<(u32, u64)>,
     objects: BTreeMap<String, Vec<u8>>,
@@ -79,12 +82,12 @@ struct Everything {
 impl Everything {
     fn of(world: &World) -> Self {
         let mut objects = BTreeMap::new();
-        let store = distributary_runtime::state::CheckpointStore::open(&format!("file://{}", world.object("").display())).unwrap();
+        let store = CheckpointStore::open(&format!("file://{}", world.object("").display())).unwrap();
         for stored in store.list(&format!("state/{PIPELINE}")).unwrap() {
             objects.insert(stored.name.clone(), store.get(&stored.name).unwrap().to_vec());
         }
         Self {
-            owner: world.history().owner,
+            owner: world.owner(),
             journal: world.journal(),
             logs: world.logs(),
             marker: outside::marker(world.dir.path(), PIPELINE, 0).unwrap(),
