@@ -1,6 +1,6 @@
 //! A crash before and behind every durable step; again at the same one; again in the recovery from that.
 
-use crate::world::{PARTS, PATIENCE, World, reference};
+use crate::world::{PARTS, PATIENCE, World};
 use distributary_runtime::failpoint::Step;
 use harness::process::was_killed;
 use std::process::Stdio;
@@ -32,5 +32,5 @@ fn crash_at(step: Step, side: &str, turn: usize) {
         assert!(was_killed(status), "{point}, pass {pass}: {status}{}", process.said());
     }
     world.run_to_end(&world.launch("end"));
-    assert!(world.outputs() == *reference(), "{point}: the results are not those of a run without crashes");
+    world.assert_exact(&point);
 }

@@ -2,12 +2,13 @@
 //! what belongs to a newer one.
 //!
 //! Method: the real process of a job (`chaos run ledger`) on a small input. At every failpoint it is crashed, or paused
-//! while another takes over; its objects are damaged; its sink is held back. In the end every output is that of a run
-//! that nothing happened to.
+//! while another takes over; its objects are damaged; its sink is held back. In the end an oracle that shares no code
+//! with the engine says from the input alone what every output must hold.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 mod crashes;
 mod damage;
 mod held;
+mod oracle;
 mod world;
 mod zombies;

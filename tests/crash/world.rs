@@ -2,17 +2,18 @@
 
 use distributary::payments::{PaymentOptions, Payments};
 use distributary_connectors::sqlite::SqliteBus;
-use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicForm, TopicSpec};
+use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicSpec};
 use distributary_runtime::journal::{Entry, History, Incarnation};
 use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::monotonic;
-use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE, RELAY};
-use harness::outside;
+use harness::cuts::Cuts;
+use harness::findings::Findings;
+use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE};
 use harness::process::{Launch, Process, Signal};
+use harness::{outside, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -118,58 +119,18 @@ impl World {
         logs
     }
 
-    /// What the outputs amount to, whatever epochs they came in.
-    pub(crate) fn outputs(&self) -> Outputs {
-        let mut outputs = Outputs::default();
-        for name in OUTPUTS {
-            let topic = self.bus.topic(name).unwrap().unwrap();
-            outside::read(&self.bus, topic.id, &BTreeMap::new(), |partition, record| {
-                let text = |bytes: &Option<_>| format!("{bytes:?}");
-                let (key, value) = (text(&record.key), text(&record.value));
-                let place = outside::header(record, "source-offset").unwrap_or_default().to_string();
-                let comes = outside::header(record, "op") == Some("+");
-                if name == RELAY {
-                    assert!(comes, "the relay takes nothing back");
-                    outputs.relay.entry(partition).or_default().push((key, value));
-                } else if topic.spec.form == TopicForm::Upsert {
-                    outputs.newest.insert((name, key), value);
-                } else {
-                    let net = outputs.net.entry((name, partition, key, value, place)).or_default();
-                    *net += if comes { 1 } else { -1 };
-                }
-                Ok(())
-            })
-            .unwrap();
-        }
-        outputs.net.retain(|_, net| *net != 0);
-        outputs
+    /// What the oracle finds wrong with the outputs.
+    pub(crate) fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        verdict::judge(&self.bus, self.payments.id, &Cuts::new(self.dir.path(), 1), &mut findings).unwrap();
+        findings
     }
-}
 
-/// What was written, without what depends on epochs.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outputs {
-    relay: BTreeMap<u32, Vec<(String, String)>>,
-    newest: BTreeMap<(&'static str, String), String>,
-    net: BTreeMap<(&'static str, u32, String, String, String), i64>,
-}
-
-/// The outputs of a run that nothing happened to.
-pub(crate) fn reference() -> &'static Outputs {
-    static REFERENCE: OnceLock<Outputs> = OnceLock::new();
-    REFERENCE.get_or_init(|| {
-        let world = World::new();
-        (0..PARTS).for_each(|part| world.produce(part));
-        world.run_to_end(&world.launch("reference"));
-        let outputs = world.outputs();
-        assert_eq!(outputs.relay.len(), PARTITIONS as usize, "the input reaches every partition");
-        for name in OUTPUTS {
-            let found =
-                name == RELAY || outputs.newest.keys().any(|(n, _)| *n == name) || outputs.net.keys().any(|(n, ..)| *n == name);
-            assert!(found, "the input leads to something in `{name}`");
-        }
-        outputs
-    })
+    /// Every result stands exactly once.
+    pub(crate) fn assert_exact(&self, what: &str) {
+        let findings = self.findings();
+        assert!(findings.is_empty(), "{what}: {findings:#?}");
+    }
 }
 
 /// The whole input.

@@ -1,6 +1,6 @@
 //! An old process that wakes up changes nothing: not the journal, not the objects a newer one needs, not a sink.
 
-use crate::world::{PATIENCE, World, reference, stop, wait_until};
+use crate::world::{PATIENCE, World, stop, wait_until};
 use distributary_runtime::bus::Token;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, Incarnation};
@@ -53,7 +53,7 @@ fn wake_at(step: Step, side: &str) {
         world.catch_up(&mut old);
         stop(&mut old);
     }
-    assert!(world.outputs() == *reference(), "{point}: the results are not those of a run without a zombie");
+    world.assert_exact(&point);
 }
 
 /// A process that stands still at this point; `None` if it holds the bus's lock.
@@ -124,5 +124,5 @@ fn of_two_starts_at_once_the_journal_chooses_one() {
         world.catch_up(winner);
         stop(winner);
     }
-    assert!(world.outputs() == *reference());
+    world.assert_exact("two starts at once");
 }
