@@ -185,15 +185,8 @@ pub(super) fn by_cause(bus: &dyn Bus, job: Job) -> Result<BTreeMap<String, u64>>
 }
 
 fn without_numbers(cause: &str) -> String {
-    let mut text = String::new();
-    for part in cause.chars() {
-        match part {
-            '0'..='9' if text.ends_with('N') => {}
-            '0'..='9' => text.push('N'),
-            other => text.push(other),
-        }
-    }
-    text
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+    cause.split(' ').map(|word| if is_number(word) { "N" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 fn topic(bus: &dyn Bus, job: Job) -> Result<Topic> {

@@ -75,7 +75,8 @@ impl Show {
 }
 
 fn entries(bus: &dyn Bus, job: Job) -> Result<Vec<Shown>> {
-    let never = || Error::refused(format!("{job} has no journal: it was never started"), format!("start it: `run {}`", job.name()));
+    let never =
+        || Error::refused(format!("{job} has no journal: it was never started"), format!("start it: `run {}`", job.name()));
     let topic = bus.topic(&start::journal_topic(&job.to_string()))?.ok_or_else(never)?;
     let mut writer = None;
     let mut entries = Vec::new();
@@ -103,12 +104,16 @@ fn name(feed: Feed, plan: &Plan) -> String {
 fn said(fact: &Fact, plan: &Plan) -> String {
     match fact {
         Fact::Start(start) => {
-            let gaps: String =
-                start.accepted_gaps.iter().map(|(feed, from, to)| format!(", accepts the gap {}..{} of {}", from, to, name(*feed, plan))).collect();
+            let gaps: String = start
+                .accepted_gaps
+                .iter()
+                .map(|(feed, from, to)| format!(", accepts the gap {}..{} of {}", from, to, name(*feed, plan)))
+                .collect();
             format!("start       generation {} at {}{gaps}", start.generation, time(start.at))
         }
         Fact::Binding(binding) => {
-            let ranges: String = binding.ranges.iter().map(|r| format!("  {} {}..{}", name(r.feed, plan), r.from, r.upto)).collect();
+            let ranges: String =
+                binding.ranges.iter().map(|r| format!("  {} {}..{}", name(r.feed, plan), r.from, r.upto)).collect();
             let records = binding.ranges.iter().map(|r| r.records).sum();
             let save = if binding.is_checkpoint() { ", saves the state" } else { "" };
             let lifts = if binding.lifts.is_empty() { String::new() } else { format!(", lifts {}", binding.lifts.len()) };

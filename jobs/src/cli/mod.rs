@@ -9,6 +9,7 @@ mod checkpoint;
 mod completion;
 mod context;
 mod dead_letter;
+mod demo;
 
 mod journal;
 mod lag;
@@ -79,7 +80,7 @@ enum Command {
     DeadLetter(dead_letter::Command),
     #[command(subcommand)]
     Payments(payments::Command),
-
+    Demo(demo::Args),
     Completion(completion::Args),
 }
 
@@ -95,7 +96,7 @@ impl Command {
             Self::Checkpoint(command) => command.run(context),
             Self::DeadLetter(command) => command.run(context),
             Self::Payments(command) => command.run(context),
-
+            Self::Demo(args) => args.run(context),
             Self::Completion(args) => args.run(context),
         }
     }

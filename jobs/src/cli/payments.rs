@@ -110,13 +110,8 @@ impl Generate {
         let pace = if self.live { Some(self.rate) } else { None };
         write(&*bus, &self.topic, payments.map(NewRecord::from), pace, |n| progress.add(n))?;
         let (events, took) = progress.finish();
-        let summary = Summary {
-            topic: self.topic,
-            events,
-            bad: options.bad(),
-            duplicates: options.duplicates(),
-            late: options.late(),
-        };
+        let summary =
+            Summary { topic: self.topic, events, bad: options.bad(), duplicates: options.duplicates(), late: options.late() };
         let mut out = Out::new();
         if self.json {
             out.json(&summary)?;
@@ -124,7 +119,9 @@ impl Generate {
             let Summary { topic, events, bad, duplicates, late } = summary;
             let [events, bad, duplicates, late] = [events, bad, duplicates, late].map(grouped);
             let took = span(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
-            out.line(format_args!("wrote {events} payments to {topic} in {took}: {bad} bad, {duplicates} duplicates, {late} late"))?;
+            out.line(format_args!(
+                "wrote {events} payments to {topic} in {took}: {bad} bad, {duplicates} duplicates, {late} late"
+            ))?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)

@@ -48,7 +48,8 @@ impl Args {
             lines(&plan).iter().try_for_each(|line| out.line(line))?;
             out.line("")?;
             out.line("Sinks")?;
-            let rows: Vec<_> = plan.sinks().map(|s| [role(s.role).into(), s.target.to_string(), s.guarantee.to_string()]).collect();
+            let rows: Vec<_> =
+                plan.sinks().map(|s| [role(s.role).into(), s.target.to_string(), s.guarantee.to_string()]).collect();
             out.table(["WHAT", "WHERE", "GUARANTEE"], &rows)?;
             out.line("")?;
             out.line(format_args!("fingerprint {fingerprint} (with {} lanes); bus {}", settings.lanes, settings.bus_url()))?;
@@ -97,9 +98,9 @@ fn length(plan: &Plan, node: &Node) -> usize {
 }
 
 fn about(node: &Node) -> String {
-    let state = node.state.as_ref().map(|s| format!("[state {}: {}]", s.name, s.types));
+    let state = node.state.as_ref().map(|s| format!("[state {}]", s.name));
     let sink = node.sink.as_ref().map(|s| format!("{} -> {}, {}", role(s.role), s.target, s.guarantee));
-    let detail = if node.sink.is_some() { None } else { Some(node.detail.clone()).filter(|d| !d.is_empty()) };
+    let detail = Some(node.detail.clone()).filter(|d| node.sink.is_none() && !d.is_empty());
     [detail, sink, state].into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 

@@ -38,8 +38,7 @@ pub(super) fn read(
     mut batch: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     let ends: BTreeMap<u32, Option<Offset>> = spans.iter().map(|s| (s.partition, s.upto)).collect();
-    let mut open: BTreeSet<u32> =
-        spans.iter().filter(|s| s.upto.is_none_or(|upto| s.from < upto)).map(|s| s.partition).collect();
+    let mut open: BTreeSet<u32> = spans.iter().filter(|s| s.upto.is_none_or(|upto| s.from < upto)).map(|s| s.partition).collect();
     if open.is_empty() {
         return Ok(());
     }

@@ -65,7 +65,7 @@ impl Standing {
 
     /// Whether the job has ever been started.
     pub(super) fn was_started(&self) -> bool {
-        self.history.owner.is_some()
+        was_started(&self.history)
     }
 
     /// How far each partition of each source is behind.
@@ -102,10 +102,15 @@ pub(super) fn read_journal(bus: &dyn Bus, pipeline: &str) -> Result<Option<Histo
     History::read(&page.entries).map(Some)
 }
 
+/// The first `Start` may be truncated by now; a generation there is from then on.
+fn was_started(history: &History) -> bool {
+    history.generation > 0
+}
+
 /// The journal of a pipeline that was started.
 pub(super) fn journal_of(bus: &dyn Bus, job: Job) -> Result<History> {
     let never = || Error::refused(format!("{job} has never been started"), format!("start it: `run {}`", job.name()));
-    read_journal(bus, &job.to_string())?.filter(|h| h.owner.is_some()).ok_or_else(never)
+    read_journal(bus, &job.to_string())?.filter(was_started).ok_or_else(never)
 }
 
 fn positions(store: &CheckpointStore, history: &History, plan: &Plan) -> Result<Positions> {

@@ -59,7 +59,11 @@ impl Args {
             return Err(Error::refused(what, "see `topic list`; `--if-missing` accepts it as it is"));
         }
         let mut out = Out::new();
-        out.line(if created { format!("created {} with {} partitions", self.name, self.partitions) } else { format!("{} exists", self.name) })?;
+        out.line(if created {
+            format!("created {} with {} partitions", self.name, self.partitions)
+        } else {
+            format!("{} exists", self.name)
+        })?;
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }

@@ -81,8 +81,7 @@ impl Args {
     fn read_newest(&self, bus: &dyn Bus, topic: &Topic, offsets: &[PartitionOffsets]) -> Result<()> {
         let n = self.n.unwrap_or(NEWEST);
         let from = |o: &PartitionOffsets| Offset(o.end.0.saturating_sub(n).max(o.log_start.0));
-        let spans: Vec<_> =
-            offsets.iter().map(|o| Span { partition: o.partition, from: from(o), upto: Some(o.end) }).collect();
+        let spans: Vec<_> = offsets.iter().map(|o| Span { partition: o.partition, from: from(o), upto: Some(o.end) }).collect();
         let mut newest: Vec<(u32, Record)> = Vec::new();
         let each = |partition, record| {
             newest.push((partition, record));

@@ -97,10 +97,7 @@ fn a_stage_of_the_pipeline() {
 #[test]
 fn a_partition() {
     let reading = line(|seen| (seen.lags[1].records, seen.lags[1].waiting_ms) = (4_000, Some(9_000)));
-    assert_eq!(
-        reading,
-        "it is behind: 4,000 records wait, the oldest for 9.0 s in payments[1]; it catches up if `lag` falls"
-    );
+    assert_eq!(reading, "it is behind: 4,000 records wait, the oldest for 9.0 s in payments[1]; it catches up if `lag` falls");
     assert!(line(|seen| (seen.lags[1].records, seen.lags[1].waiting_ms) = (4, Some(20))).starts_with("nothing does"));
     let held = line(|seen| seen.lags[1].watermark_ms = Some(90_000));
     assert_eq!(held, "partition payments[0] holds the watermark back: 40.0 s behind the others in event time");

@@ -128,12 +128,19 @@ impl fmt::Display for Verdict {
             }
             Self::Starting => f.write_str("it is starting"),
             Self::Recovering { worked, upto } => write!(f, "it is recovering: epoch {worked} of {upto}"),
-            Self::Operators { epochs } => write!(f, "the operators hold it back: {epochs} epochs behind; more `workers` may help"),
+            Self::Operators { epochs } => {
+                write!(f, "the operators hold it back: {epochs} epochs behind; more `workers` may help")
+            }
             Self::Journal { epochs } => write!(f, "the journal holds it back: {epochs} epochs behind; the bus answers slowly"),
-            Self::Sink { lane, epochs } => write!(f, "sink {lane} holds it back: {epochs} epochs behind; the sink answers slowly"),
+            Self::Sink { lane, epochs } => {
+                write!(f, "sink {lane} holds it back: {epochs} epochs behind; the sink answers slowly")
+            }
             Self::Reading { partition, records, waiting_ms } => {
                 let (records, waiting) = (grouped(*records), span(*waiting_ms));
-                write!(f, "it is behind: {records} records wait, the oldest for {waiting} in {partition}; it catches up if `lag` falls")
+                write!(
+                    f,
+                    "it is behind: {records} records wait, the oldest for {waiting} in {partition}; it catches up if `lag` falls"
+                )
             }
             Self::Watermark { partition, behind_ms } if *behind_ms > 365 * 86_400_000 => {
                 write!(f, "partition {partition} holds the watermark back: it has brought nothing yet")
