@@ -128,7 +128,7 @@ pub fn run(
     let mut restored = start::restore(&components.store, &entered.history, &plan)?;
     let replay = entered.history.bindings_after(restored.epoch)?;
     start::skip_gaps(&mut restored.positions, &entered.history.accepted_gaps);
-    start::check_sources(&*components.bus, &plan, &topics, &restored.positions)?;
+    start::check_sources(&*components.bus, &plan, &topics, &restored.positions, &replay)?;
     let mut live = start::fold(&restored.positions, &replay, &plan);
     start::skip_gaps(&mut live, &entered.history.accepted_gaps);
     live.closed_at = live.closed_at.max(entered.history.last_closed_at);
