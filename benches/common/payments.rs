@@ -150,7 +150,8 @@ impl Sender {
             while !stopped.load(Ordering::Acquire) {
                 let due = (began.elapsed().as_micros() as u64) * rate_per_s / 1_000_000;
                 if due > next {
-                    let payment = |i| Payment::new(first + i, user_of(first + i, users), began_us + (i * 1_000_000 / rate_per_s) as i64);
+                    let payment =
+                        |i| Payment::new(first + i, user_of(first + i, users), began_us + (i * 1_000_000 / rate_per_s) as i64);
                     let records = (next..due).map(|i| payment(i).record()).collect::<Result<Vec<_>>>()?;
                     let late = due - next > rate_per_s;
                     bus.produce(topic, records)?;
