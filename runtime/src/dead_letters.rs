@@ -57,8 +57,10 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
                     let original = raw.find(letter.origin);
                     let operator = plan.nodes.get(letter.node as usize).map_or("?", |n| n.kind.as_str());
                     let text = |name: &str, value: String| (name.to_string(), value.into_bytes());
-                    let mut headers =
-                        vec![text(header::CAUSE, letter.cause), text(header::OPERATOR, format!("{operator}#{}", letter.node))];
+                    let mut headers = vec![
+                        text(header::CAUSE, shortened(letter.cause)),
+                        text(header::OPERATOR, format!("{operator}#{}", letter.node)),
+                    ];
                     let mut place = 0;
                     if let (Some((source, partition, offset)), Some(original)) = (letter.origin.position(), &original) {
                         place = partition;
@@ -84,4 +86,15 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
         }
     });
     graph.output(group, stream);
+}
+
+/// A cause longer than this is cut: what user code says must not make a dead letter that no bus takes.
+const CAUSE_BYTES_MAX: usize = 4_096;
+
+fn shortened(mut cause: String) -> String {
+    if cause.len() > CAUSE_BYTES_MAX {
+        cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
+        cause.push_str("..");
+    }
+    cause
 }

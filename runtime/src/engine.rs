@@ -405,9 +405,12 @@ impl Worker for Place {
         self.shared.topics.get(topic).map_or(1, |t| t.spec.partitions)
     }
 
+    fn record_bytes_max(&self) -> u64 {
+        self.shared.bus.features().record_bytes_max
+    }
+
     fn fail(&self, error: Error) {
-        // From a thread of its own: the queue may be full, and a worker must not wait for worker 0.
-        crate::source::spawn("failure", &self.shared.reports, move || Err(error));
+        self.shared.reports.fail(error);
     }
 
     fn save(&self, saved: Saved) {

@@ -76,6 +76,8 @@ pub trait Worker {
     fn source(&self, source: u16) -> Option<RunningSource>;
     /// Partitions of a topic that a sink writes; 1 when the graph is only planned.
     fn partitions(&self, topic: &str) -> u32;
+    /// The largest value a record of the bus may have, in bytes.
+    fn record_bytes_max(&self) -> u64;
     /// Ends the pipeline: an operator cannot go on.
     fn fail(&self, error: crate::error::Error);
     /// Takes over a finished snapshot.
@@ -139,6 +141,11 @@ impl<'s> Graph<'s> {
     #[must_use]
     pub fn partitions(&self, topic: &str) -> u32 {
         self.shared.worker.partitions(topic)
+    }
+
+    /// The largest value a record of the bus may have, in bytes.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        usize::try_from(self.shared.worker.record_bytes_max()).unwrap_or(usize::MAX)
     }
 
     /// The bindings, as this worker learns them.

@@ -122,6 +122,8 @@ pub struct History {
     pub bindings: BTreeMap<Epoch, (Offset, Binding)>,
     /// Checkpoints of the generation that are not retired, oldest first.
     pub checkpoints: Vec<Checkpoint>,
+    /// Where their entries stand.
+    checkpoints_at: BTreeMap<Epoch, Offset>,
     /// Checkpoints of earlier generations that are not retired: garbage.
     pub abandoned: Vec<Checkpoint>,
     /// Entries that did not count: a dead incarnation's.
@@ -184,6 +186,7 @@ impl History {
                 self.last_epoch = self.last_epoch.max(checkpoint.epoch);
                 self.generation = checkpoint.generation;
                 self.fingerprint = Some(checkpoint.fingerprint);
+                self.checkpoints_at.insert(checkpoint.epoch, at);
                 self.checkpoints.push(checkpoint);
             }
             Fact::Retire { epoch } => {
@@ -192,6 +195,18 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// The first entry that is still needed when the checkpoint of `oldest` is the oldest one that is kept; `None` when
+    /// nothing may go yet.
+    ///
+    /// The checkpoint's own entry often stands in front of the first binding behind its epoch. It must stay: it tells the
+    /// generation, and without it the checkpoint would not exist.
+    #[must_use]
+    pub fn needed_from(&self, oldest: Epoch) -> Option<Offset> {
+        let entry = *self.checkpoints_at.get(&oldest)?;
+        let (_, (binding, _)) = self.bindings.range(oldest.next()..).next()?;
+        Some(entry.min(*binding))
     }
 
     /// The bindings to be replayed behind `epoch`.
@@ -247,3 +262,6 @@ pub enum StartRequest {
     /// Begin a new generation from the start of the bus.
     FromZero,
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,23 +236,15 @@ impl Committer {
             if error.response() != Response::Retry {
                 return Err(error);
             }
-            if self.reports.is_halted() {
-                return Ok(());
-            }
             tracing::warn!(lane = %self.lane.name, %error, "commit failed, finding out whether it stands");
-            std::thread::park_timeout(wait);
-            wait = (wait * 2).min(RETRY_MAX);
-            match durable(Step::LaneFence, || self.lane.sink.fence(self.lane.token)) {
-                Ok(found) => match outcome(&run, found) {
-                    Outcome::Stands => break,
-                    Outcome::Again => {}
-                    Outcome::Foreign => {
-                        let what = format!("lane {} shows results that are not ours", self.lane.name);
-                        return Err(Error::Fenced { pipeline: self.lane.name.clone(), what });
-                    }
-                },
-                Err(error) if error.response() == Response::Retry => {}
-                Err(error) => return Err(error),
+            match self.find_out(&run, &mut wait)? {
+                Some(Outcome::Stands) => break,
+                Some(Outcome::Again) => {}
+                Some(Outcome::Foreign) => {
+                    let what = format!("lane {} shows results that are not ours", self.lane.name);
+                    return Err(Error::Fenced { pipeline: self.lane.name.clone(), what });
+                }
+                None => return Ok(()),
             }
         }
         self.lane.marker = Some(marker);
@@ -267,4 +259,24 @@ impl Committer {
         self.reports.send(Report::Marked { lane: self.lane.index, epoch });
         Ok(())
     }
+
+    /// Asks until the lane answers: to write again before would look like a stranger if the doubtful commit stands.
+    /// `None` when the pipeline ends.
+    fn find_out(&mut self, run: &Run, wait: &mut Duration) -> Result<Option<Outcome>> {
+        while !self.reports.is_halted() {
+            std::thread::park_timeout(*wait);
+            *wait = (*wait * 2).min(RETRY_MAX);
+            match durable(Step::LaneFence, || self.lane.sink.fence(self.lane.token)) {
+                Ok(found) => return Ok(Some(outcome(run, found))),
+                Err(error) if error.response() == Response::Retry => {
+                    tracing::warn!(lane = %self.lane.name, %error, "lane does not answer, asking again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
 }
+
+#[cfg(test)]
+mod tests;

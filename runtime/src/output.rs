@@ -1,5 +1,6 @@
 //! The end of a chain: an operator that encodes results for the lanes of a sink.
 
+use crate::bus::TopicForm;
 use crate::graph::{Collection, Graph, Spec};
 use crate::operator::DeadLetter;
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
@@ -34,7 +35,7 @@ pub struct Encoded {
     pub value: Vec<u8>,
 }
 
-/// Ends a collection in a sink. What does not encode is a dead letter.
+/// Ends a collection in a sink. What does not encode, or is larger than the bus takes, is a dead letter.
 pub fn to<'s, D: Data>(
     graph: &Graph<'s>,
     input: &Collection<'s, D>,
@@ -46,6 +47,7 @@ pub fn to<'s, D: Data>(
         SinkTarget::Topic { name, .. } => graph.partitions(name),
         _ => 1,
     };
+    let needs_key = matches!(target.target, SinkTarget::Topic { form: TopicForm::Upsert, .. });
     let Target { target, group, guarantee, role } = target;
     let spec = Spec::new("sink", target.to_string());
     let node = graph.add(spec, &[input.node], None, Some(SinkNode { sink, group: group.clone(), target, guarantee, role }));
@@ -56,6 +58,12 @@ pub fn to<'s, D: Data>(
     let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
     let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
     let mut dead = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(dead);
+    let bytes_max = graph.record_bytes_max();
+    let fits = move |encoded: Encoded| match encoded.value.len().max(encoded.key.as_ref().map_or(0, Vec::len)) {
+        _ if needs_key && encoded.key.is_none() => Err("a result for an upsert topic has no key".to_string()),
+        bytes if bytes > bytes_max => Err(format!("a result of {bytes} bytes is larger than the bus takes ({bytes_max} bytes)")),
+        _ => Ok(encoded),
+    };
     builder.build(move |capabilities| {
         drop(capabilities);
         move |_frontiers| {
@@ -63,7 +71,7 @@ pub fn to<'s, D: Data>(
                 let (mut records, mut letters) = (Vec::with_capacity(updates.len()), Vec::new());
                 for (data, stamp, diff) in updates.drain(..) {
                     let origin = stamp.origin;
-                    match catch(|| encode(&data, &stamp)).and_then(|encoded| encoded) {
+                    match catch(|| encode(&data, &stamp)).and_then(|encoded| encoded).and_then(fits) {
                         Ok(Encoded { key, value }) => {
                             let partition = match &key {
                                 Some(key) => crate::key::java_partition(key, partitions),

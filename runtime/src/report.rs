@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::minter::Delivered;
 use crate::time::{Epoch, Watermark};
 use crate::upkeep::Done;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -98,9 +98,19 @@ impl Reports {
         }
     }
 
-    /// Reports an error and ends the pipeline.
+    /// Reports an error and ends the pipeline. Never waits: it may be worker 0 itself that cannot go on, and nobody else
+    /// empties the queue.
     pub fn fail(&self, error: Error) {
-        self.send(Report::Failed(error));
+        match self.sender.try_send(Report::Failed(error)) {
+            Err(TrySendError::Full(report)) => {
+                let to = self.clone();
+                // Without another thread all that is left is to end without the reason.
+                if std::thread::Builder::new().name("dst-failure".into()).spawn(move || to.send(report)).is_err() {
+                    self.halt();
+                }
+            }
+            Ok(()) | Err(TrySendError::Disconnected(_)) => self.wake(),
+        }
     }
 
     /// Ends the pipeline: every thread stops at its next turn.
@@ -119,5 +129,20 @@ impl Reports {
         if let Some(minter) = self.minter.get() {
             minter.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Worker 0 may be the one that fails: if it waited for room in the queue that it alone empties, it would wait for ever.
+    #[test]
+    fn a_failure_does_not_wait_for_room() {
+        let (reports, inbox) = Reports::new();
+        (0..WAITING_MAX).for_each(|_| reports.send(Report::Durable(Epoch(1))));
+        reports.fail(Error::Panicked("test".into()));
+        let failed = inbox.iter().any(|report| matches!(report, Report::Failed(_)));
+        assert!(failed);
     }
 }

@@ -2,8 +2,9 @@
 //! by one shape is not read by another.
 //!
 //! The idea is `serde-reflection`'s: hand the type a deserializer that writes down every question and answers with the
-//! least there is. A type that does not take the answer (text that must be a number, say) ends the description there; what
-//! was asked up to then still stands, and it is the same in every run.
+//! least there is: zero, the text `0`, sixteen zero bytes (which make a UUID and a decimal). A type that does not take the
+//! answer ends the description there; the names of all fields stand before the first is looked into, and what was asked up
+//! to then is the same in every run.
 
 use crate::user_code::catch;
 use serde::de::{
@@ -21,7 +22,7 @@ const DEPTH_MAX: usize = 24;
 /// use distributary_runtime::shape::of;
 /// #[derive(serde::Deserialize)]
 /// struct Acc { count: u64, last: Option<String> }
-/// assert!(of::<Acc>().ends_with("Acc{count: u64, last: ?str}"));
+/// assert!(of::<Acc>().ends_with("Acc{count,last: u64, ?str}"));
 /// assert_ne!(of::<(u32, u32)>(), of::<(u32, u64)>());
 /// ```
 #[must_use]
@@ -103,10 +104,10 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         deserialize_f32 visit_f32 0.0, "f32";
         deserialize_f64 visit_f64 0.0, "f64";
         deserialize_char visit_char ' ', "char";
-        deserialize_str visit_str "", "str";
-        deserialize_string visit_string String::new(), "str";
-        deserialize_bytes visit_bytes &[], "bytes";
-        deserialize_byte_buf visit_byte_buf Vec::new(), "bytes";
+        deserialize_str visit_str "0", "str";
+        deserialize_string visit_string "0".to_string(), "str";
+        deserialize_bytes visit_bytes &[0; 16], "bytes";
+        deserialize_byte_buf visit_byte_buf vec![0; 16], "bytes";
         deserialize_identifier visit_str "", "name";
     }
 
@@ -143,14 +144,14 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         self.say("[");
-        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: 1, names: &[] });
+        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: 1 });
         self.say("]");
         value
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Stop> {
         self.say("(");
-        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: len, names: &[] });
+        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: len });
         self.say(")");
         value
     }
@@ -162,7 +163,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         self.say("{");
-        let value = visitor.visit_map(Parts { tracer: self.deeper()?, left: 1, names: &[] });
+        let value = visitor.visit_map(Parts { tracer: self.deeper()?, left: 1 });
         self.say("}");
         value
     }
@@ -173,8 +174,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.say(format_args!("{name}{{"));
-        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: fields.len(), names: fields });
+        self.say(format_args!("{name}{{{}: ", fields.join(",")));
+        let value = visitor.visit_seq(Parts { tracer: self.deeper()?, left: fields.len() });
         self.say("}");
         value
     }
@@ -198,7 +199,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 struct Parts<'a> {
     tracer: Tracer<'a>,
     left: usize,
-    names: &'static [&'static str],
 }
 
 impl<'de> SeqAccess<'de> for Parts<'_> {
@@ -209,12 +209,8 @@ impl<'de> SeqAccess<'de> for Parts<'_> {
             return Ok(None);
         }
         self.left -= 1;
-        if let Some(at) = self.names.len().checked_sub(self.left + 1) {
-            let comma = if at == 0 { "" } else { ", " };
-            self.tracer.say(format_args!("{comma}{}: ", self.names[at]));
-        }
         let value = seed.deserialize(self.tracer).map(Some);
-        if self.names.is_empty() && self.left > 0 {
+        if self.left > 0 {
             self.tracer.say(", ");
         }
         value

@@ -159,6 +159,8 @@ struct Follower<D> {
     work: VecDeque<Work>,
     raw: RawRecords,
     reports: Reports,
+    /// The bus does not hold what a binding promises: nothing is emitted any more.
+    broken: bool,
     updates: Vec<Update<D>>,
     dead: Vec<DeadLetter>,
 }
@@ -200,6 +202,7 @@ impl<D: Data> Follower<D> {
             work: VecDeque::new(),
             raw,
             reports,
+            broken: false,
             updates: Vec::new(),
             dead: Vec::new(),
         }
@@ -217,6 +220,9 @@ impl<D: Data> Follower<D> {
 
     /// Emits what is there, epoch by epoch, partition by partition.
     fn work(&mut self, mut emit: impl FnMut(&[Capability<Epoch>; 2], &mut Vec<Update<D>>, &mut Vec<DeadLetter>)) {
+        if self.broken {
+            return;
+        }
         while let Ok(chunk) = self.chunks.try_recv() {
             let raw = Rc::new(RawChunk { records: chunk.records, last: Cell::new(None) });
             let cursor = Cursor { upto: chunk.upto, decoded: chunk.decoded.into(), raw, next: 0 };
@@ -235,6 +241,10 @@ impl<D: Data> Follower<D> {
                     let (partition, upto) = (format!("{}[{}]", self.topic, range.feed.partition), range.upto);
                     let (expected, found, epoch) = (range.records, *found, work.epoch);
                     self.reports.fail(Error::NotDefinite { partition, epoch, upto, expected, found });
+                    // The epoch keeps its capability: it must not close, or a lane would show what is not definite.
+                    self.broken = true;
+                    self.work.push_front(work);
+                    return;
                 }
                 work.ranges.pop_front();
             }
@@ -453,3 +463,6 @@ pub(crate) fn spawn(name: &str, reports: &Reports, run: impl FnOnce() -> Result<
         reports.fail(Error::Io { what: format!("starting the {name} thread"), source });
     }
 }
+
+#[cfg(test)]
+mod tests;

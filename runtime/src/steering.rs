@@ -171,7 +171,10 @@ impl Steering {
                 self.ends.insert(piece.feed, piece.end);
                 self.minter.delivered(piece);
             }
-            Report::Drained { feed, position } => self.minter.drained(feed, position, self.uptime()),
+            Report::Drained { feed, position } => {
+                self.ends.insert(feed, position);
+                self.minter.drained(feed, position, self.uptime());
+            }
             Report::Durable(epoch) => self.durable = self.durable.max(epoch),
             Report::Applied { lane, epoch } => self.applied(lane, epoch),
             Report::Marked { lane, epoch } => {

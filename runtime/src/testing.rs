@@ -1,4 +1,4 @@
-//! Runs one operator, or a few, over given epochs without a bus: for doctests and property tests of operators.
+//! Runs one operator, or a few, over given epochs without a bus: for doctests, property tests and measurements of operators.
 
 use crate::binding::{Binding, BindingLog, Control};
 use crate::error::Result;
@@ -11,9 +11,12 @@ use crate::time::{Epoch, EventTime, WallTime, Watermark};
 use crate::update::{Data, Origin, Stamp, Update};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Concatenate, Input, Inspect, Probe};
+
+/// So many updates go in at once: what a poll of the embedded bus brings.
+pub const BATCH_RECORDS: usize = 1_000;
 
 /// The input of one epoch, and the pipeline's watermark at its close.
 #[derive(Clone, Debug)]
@@ -49,8 +52,18 @@ pub fn run<D: Data, Out: Data>(
     steps: Vec<Step<D>>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
 ) -> Observed<Out> {
-    let fresh = Incarnation { start: Epoch(1), watermark: EventTime::MIN, checkpoint: None, saved: Vec::new() };
-    run_incarnation(fresh, steps, build).0
+    run_incarnation(Incarnation::fresh(), steps, build).0
+}
+
+/// As [`run`], but what comes out is only shown to `look`, batch by batch: for measuring.
+///
+/// The updates of an epoch go in as a source gives them, in batches of [`BATCH_RECORDS`], on the calling thread.
+pub fn drive<D: Data, Out: Data>(
+    steps: Vec<Step<D>>,
+    build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
+    look: impl FnMut(Epoch, &[Update<Out>]) + Send + 'static,
+) {
+    incarnate(Incarnation::fresh(), steps, build, move || (look, |_: Epoch, _: &[DeadLetter]| ()));
 }
 
 /// As [`run`], but behind `epochs` epochs all states are saved, everything is dropped, and a new worker goes on from
@@ -83,28 +96,58 @@ struct Incarnation {
     saved: Vec<Saved>,
 }
 
+impl Incarnation {
+    fn fresh() -> Self {
+        Self { start: Epoch(1), watermark: EventTime::MIN, checkpoint: None, saved: Vec::new() }
+    }
+}
+
 fn run_incarnation<D: Data, Out: Data>(
     from: Incarnation,
     steps: Vec<Step<D>>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
 ) -> (Observed<Out>, Vec<Saved>) {
-    let moved = Mutex::new((from, steps));
+    let observed = Arc::new(Mutex::new(Observed { results: Vec::new(), dead: Vec::new() }));
+    let seen = observed.clone();
+    let saved = incarnate(from, steps, build, move || {
+        let (results, dead) = (seen.clone(), seen);
+        let look = move |t: Epoch, d: &[Update<Out>]| lock(&results).results.extend(d.iter().map(|d| (t, d.clone())));
+        (look, move |t: Epoch, d: &[DeadLetter]| lock(&dead).dead.extend(d.iter().map(|d| (t, d.clone()))))
+    });
+    let observed = std::mem::replace(&mut *lock(&observed), Observed { results: Vec::new(), dead: Vec::new() });
+    (observed, saved)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one incarnation on the calling thread; `look` makes what results and dead letters are shown to.
+fn incarnate<D: Data, Out: Data, L, M>(
+    from: Incarnation,
+    steps: Vec<Step<D>>,
+    build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
+    look: impl FnOnce() -> (L, M) + Send + 'static,
+) -> Vec<Saved>
+where
+    L: FnMut(Epoch, &[Update<Out>]) + 'static,
+    M: FnMut(Epoch, &[DeadLetter]) + 'static,
+{
+    let moved = Mutex::new((from, steps, look));
     timely::execute_directly(move |timely_worker| {
-        let (from, steps) = moved.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (from, steps, look) = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (start, checkpoint) = (from.start, from.checkpoint);
         let worker = Rc::new(InMemory { start, watermark: from.watermark, restored: from.saved, saved: RefCell::default() });
         let log = BindingLog::default();
-        let results = Rc::new(RefCell::new(Vec::new()));
-        let dead = Rc::new(RefCell::new(Vec::new()));
         let mut input = InputHandle::<Epoch, timely::container::CapacityContainerBuilder<Vec<Update<D>>>>::new();
         let (probe, states) = timely_worker.dataflow(|scope| {
             let graph = Graph::new(scope, log.clone(), worker.clone());
             let stream = scope.input_from(&mut input);
             let out = build(&graph, Collection { stream, node: 0 });
-            let (results, dead_out) = (results.clone(), dead.clone());
+            let (mut look, mut look_dead) = look();
             let streams = std::mem::take(&mut *graph.shared().dead.borrow_mut());
-            scope.concatenate(streams).inspect_batch(move |t, d| dead_out.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
-            let stream = out.stream.inspect_batch(move |t, d| results.borrow_mut().extend(d.iter().map(|d| (*t, d.clone()))));
+            scope.concatenate(streams).inspect_batch(move |t, d| look_dead(*t, d));
+            let stream = out.stream.inspect_batch(move |t, d| look(*t, d));
             (stream.probe().0, graph.plan().states().count())
         });
         input.advance_to(start);
@@ -113,8 +156,13 @@ fn run_incarnation<D: Data, Out: Data>(
             let (ranges, lifts) = (Vec::new(), Vec::new());
             let controls = if checkpoint == Some(epoch) { vec![Control::Checkpoint] } else { Vec::new() };
             log.insert(Rc::new(Binding { epoch, closed_at, watermark: step.watermark, ranges, lifts, controls }));
-            for update in step.updates {
-                input.send(update);
+            let mut updates = step.updates.into_iter();
+            let mut batch: Vec<_> = updates.by_ref().take(BATCH_RECORDS).collect();
+            while !batch.is_empty() {
+                input.send_batch(&mut batch);
+                timely_worker.step();
+                batch.clear();
+                batch.extend(updates.by_ref().take(BATCH_RECORDS));
             }
             input.advance_to(epoch.next());
             while probe.less_than(&epoch.next()) {
@@ -126,7 +174,7 @@ fn run_incarnation<D: Data, Out: Data>(
         }
         input.close();
         while timely_worker.step() {}
-        (Observed { results: results.take(), dead: dead.take() }, worker.saved.take())
+        worker.saved.take()
     })
 }
 
@@ -160,6 +208,9 @@ impl Worker for InMemory {
     fn partitions(&self, _: &str) -> u32 {
         1
     }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");
     }
@@ -189,6 +240,9 @@ impl Worker for FromTheBeginning {
     }
     fn partitions(&self, _: &str) -> u32 {
         1
+    }
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
     }
     fn fail(&self, error: crate::error::Error) {
         panic!("{error}");

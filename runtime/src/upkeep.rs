@@ -158,13 +158,13 @@ impl Upkeep {
         Ok(Done::Saved { epoch: saved.epoch, written, bytes: len })
     }
 
-    /// The journal is needed from the first binding behind the oldest kept checkpoint on.
+    /// The journal is needed from the oldest kept checkpoint on.
     fn truncate(&self, keep: &[Manifest]) -> Result<()> {
         let Some(oldest) = keep.first() else { return Ok(()) };
         let page = self.bus.read_journal(self.journal, Offset(0))?;
         let history = History::read(&page.entries)?;
-        if let Some((_, (before, _))) = history.bindings.range(oldest.head.epoch.next()..).next() {
-            durable(Step::JournalTruncate, || self.bus.truncate_journal(self.journal, *before))?;
+        if let Some(before) = history.needed_from(oldest.head.epoch) {
+            durable(Step::JournalTruncate, || self.bus.truncate_journal(self.journal, before))?;
         }
         Ok(())
     }

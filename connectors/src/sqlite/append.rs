@@ -8,8 +8,8 @@ use distributary_runtime::key::java_partition;
 use rusqlite::{CachedStatement, Transaction, params};
 use std::collections::BTreeMap;
 
-/// The largest value, and the largest key with headers, of a record. A transaction then holds few pages, and a reader's
-/// budget is never blown by one record.
+/// The largest value, the largest key, and the most bytes of headers, each by itself: a dead letter, which is its original
+/// with other headers, then always fits. A transaction holds few pages, and one record never blows a reader's budget.
 pub(super) const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// Appends records to several topics; nothing stands before [`Appender::finish`] and the transaction's commit.
@@ -76,7 +76,8 @@ impl OpenTopic {
     fn check(&self, record: &NewRecord) -> Result<(), BusError> {
         let value = record.value.as_ref().map_or(0, |v| v.len());
         let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = value.max(headers + record.key.as_ref().map_or(0, |k| k.len())) as u64;
+        let key = record.key.as_ref().map_or(0, |k| k.len());
+        let bytes = value.max(key).max(headers) as u64;
         if bytes > RECORD_BYTES_MAX {
             return Err(BusError::TooLarge { topic: self.name.clone(), bytes, max: RECORD_BYTES_MAX });
         }

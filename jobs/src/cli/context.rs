@@ -43,6 +43,11 @@ impl<'a> Context<'a> {
         self.jobs
     }
 
+    /// The folder that `--data-dir` names.
+    pub(super) fn data_dir(&self) -> Option<&str> {
+        self.global.data_dir.as_deref()
+    }
+
     /// The settings, from all their layers.
     pub(super) fn settings(&self) -> Result<Settings> {
         self.settings_with(&[])

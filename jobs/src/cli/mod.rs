@@ -5,13 +5,28 @@
 //! error. Exit status: 0, or 1 (something failed; the same call may succeed later), 2 (it cannot go on as it stands), 3
 //! (another incarnation owns the pipeline).
 
+mod checkpoint;
+mod completion;
 mod context;
+mod dead_letter;
+mod demo;
+
+mod journal;
+mod lag;
 mod liveness;
 mod logging;
 mod metrics_server;
+mod out;
+mod payments;
+mod plan;
 mod process;
+mod progress;
+mod record;
 mod run;
+mod standing;
 mod status;
+mod topic;
+mod why;
 
 use crate::{Error, Job, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -52,12 +67,37 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Plan(plan::Args),
+    #[command(subcommand)]
+    Topic(topic::Command),
+    Lag(lag::Args),
+    Why(why::Args),
+    #[command(subcommand)]
+    Journal(journal::Command),
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Command),
+    #[command(subcommand)]
+    Payments(payments::Command),
+    Demo(demo::Args),
+    Completion(completion::Args),
 }
 
 impl Command {
     fn run(self, context: &Context<'_>) -> Result<ExitCode> {
         match self {
             Self::Run(args) => args.run(context),
+            Self::Plan(args) => args.run(context),
+            Self::Topic(command) => command.run(context),
+            Self::Lag(args) => args.run(context),
+            Self::Why(args) => args.run(context),
+            Self::Journal(command) => command.run(context),
+            Self::Checkpoint(command) => command.run(context),
+            Self::DeadLetter(command) => command.run(context),
+            Self::Payments(command) => command.run(context),
+            Self::Demo(args) => args.run(context),
+            Self::Completion(args) => args.run(context),
         }
     }
 }

@@ -1,0 +1,87 @@
+//! A job as a process of its own, to be killed before the viewer's eyes.
+
+use crate::cli::process::ask_to_stop;
+use crate::{Error, Job, Result};
+use distributary_runtime::time::monotonic;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a process may take to stop in order.
+const STOP_MAX: Duration = Duration::from_secs(20);
+/// How often we look whether it has.
+const TURN: Duration = Duration::from_millis(20);
+
+/// A running job. It goes with its handle.
+pub(super) struct Running {
+    pub(super) job: Job,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Runs a job of this binary, with these settings and no others.
+    pub(super) fn start(job: Job, data_dir: &Path, settings: &[(&str, u64)]) -> Result<Self> {
+        let log = data_dir.join(format!("{job}.log"));
+        let failed = |source| Error::Io { what: format!("starting {job}"), source };
+        let file = File::options().create(true).append(true).open(&log).map_err(failed)?;
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command.args(["run", &job.to_string(), "--config", "/dev/null", "--data-dir"]).arg(data_dir);
+        for (name, value) in settings {
+            command.args(["--set", &format!("{name}={value}")]);
+        }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DISTRIBUTARY_")) {
+            command.env_remove(name);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(failed)?;
+        Ok(Self { job, child, log })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(super) fn kill(&mut self) {
+        // It may be gone already: that is what we want.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// An error, with the end of its log, if it has ended by itself.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(self.died(&status.to_string())),
+            Err(source) => Err(Error::Io { what: format!("looking after {}", self.job), source }),
+        }
+    }
+
+    /// Asks it to stop, and waits for its last checkpoint.
+    pub(super) fn stop(mut self) -> Result<()> {
+        ask_to_stop(&self.child);
+        let began = monotonic();
+        while began.elapsed() < STOP_MAX {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(self.died(&status.to_string())),
+                Ok(None) => std::thread::park_timeout(TURN),
+                Err(source) => return Err(Error::Io { what: format!("stopping {}", self.job), source }),
+            }
+        }
+        Err(self.died(&format!("it did not stop within {} s", STOP_MAX.as_secs())))
+    }
+
+    fn died(&self, how: &str) -> Error {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let end = log.lines().last().unwrap_or("(nothing)");
+        Error::refused(format!("{} ended: {how}; its log ends with: {end}", self.job), format!("see {}", self.log.display()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

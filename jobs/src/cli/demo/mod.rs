@@ -1,0 +1,378 @@
+//! `demo`: two jobs over a stream of payments, killed and resumed before the viewer's eyes, and their results compared with
+//! a plain recomputation.
+
+mod child;
+mod oracle;
+mod stage;
+
+use super::context::Context;
+use super::out::grouped;
+use super::record::{self, Next, header};
+use super::standing::Standing;
+use super::{dead_letter, payments, why};
+use crate::jobs::{Alert, Balance, balance, velocity};
+use crate::payments::{Generated, PaymentOptions, Payments};
+use crate::{Error, Job, Result, run};
+use child::Running;
+use distributary_runtime::bus::{Bus, Consumer, NewRecord, Offset, Record, TopicSpec};
+use distributary_runtime::settings::Settings;
+use distributary_runtime::state::CheckpointStore;
+use distributary_runtime::time::{Clock, SystemClock};
+use oracle::{Difference, Oracle};
+use stage::{Stage, Voice};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const JOBS: [Job; 2] = [velocity, balance];
+const PARTITIONS: u32 = 4;
+const ALERTS: &str = "demo.alerts";
+/// Alerts that are shown one by one in a turn; the others are counted.
+const SHOWN_MAX: usize = 3;
+/// How often the viewer is told how things stand.
+const TOLD_EVERY: Duration = Duration::from_secs(3);
+/// How often we look for new alerts.
+const TURN: Duration = Duration::from_millis(100);
+/// How long the jobs may take to catch up at the end.
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+/// What the jobs run with: checkpoints often enough that one lies behind the kill; and a partition counts for event time
+/// whatever the machine is doing, so that the oracle can know what is late.
+const SETTINGS: [(&str, u64); 3] = [("epoch_interval_ms", 50), ("checkpoint_interval_ms", 3_000), ("idle_after_ms", 600_000)];
+
+/// Show a job that is killed and resumed before your eyes, in about 25 seconds.
+///
+/// Everything runs on this machine, in a temporary folder (or in `--data-dir`): payments are published, two jobs turn them
+/// into alerts and balances, both are killed with `kill -9` and started again, and in the end every result is compared with
+/// a plain recomputation. Status 1 if anything is off.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// For how many seconds payments are published.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(4..))]
+    seconds: u64,
+    /// Payments in a second.
+    #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(50..))]
+    rate: u64,
+    /// Another seed gives other payments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    seconds: u64,
+    rate: u64,
+    seed: u64,
+}
+
+impl Options {
+    /// Event time runs faster than the clock, so that windows close while one watches.
+    const SPEED: u64 = 5;
+
+    #[cfg(test)]
+    fn small() -> Self {
+        Self { seconds: 6, rate: 2_000, seed: 7 }
+    }
+
+    fn payments(self, start_ms: i64) -> PaymentOptions {
+        PaymentOptions {
+            count: self.seconds * self.rate,
+            users: 500,
+            seed: self.seed,
+            start_ms,
+            rate_per_s: (self.rate / Self::SPEED).max(1),
+            ..PaymentOptions::default()
+        }
+    }
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+        let failed = |source| Error::Io { what: "making a folder for the demo".into(), source };
+        let temporary = match context.data_dir() {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("distributary-demo-").tempdir().map_err(failed)?),
+        };
+        let given = context.data_dir().map(PathBuf::from);
+        let data_dir = temporary.as_ref().map(|dir| dir.path().to_path_buf()).or(given).unwrap_or_default();
+        let options = Options { seconds: self.seconds, rate: self.rate, seed: self.seed };
+        let result = Demo::open(data_dir, options).and_then(Demo::play);
+        match &result {
+            // What went wrong can be looked into.
+            Err(_) | Ok(Verdict::Off) => drop(temporary.map(tempfile::TempDir::keep)),
+            Ok(Verdict::Exact) => drop(temporary),
+        }
+        Ok(if result? == Verdict::Exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Exact,
+    Off,
+}
+
+struct Demo {
+    stage: Stage,
+    options: Options,
+    settings: Settings,
+    bus: Arc<dyn Bus>,
+    store: CheckpointStore,
+    alerts: Box<dyn Consumer>,
+    alerts_seen: usize,
+    published: Arc<AtomicU64>,
+    running: Vec<Running>,
+    told_at: Duration,
+}
+
+impl Demo {
+    fn open(data_dir: PathBuf, options: Options) -> Result<Self> {
+        let settings = Settings { data_dir, ..Settings::default() };
+        let bus = run::open_bus(&settings)?;
+        for name in ["payments", ALERTS] {
+            if !bus.create_topic(&TopicSpec::new(name, PARTITIONS))? {
+                let what = format!("topic `{name}` exists in {}", settings.data_dir.display());
+                return Err(Error::refused(what, "give the demo an empty folder, or none"));
+            }
+        }
+        let missing = || Error::refused(format!("topic `{ALERTS}` is gone"), "run the demo again");
+        let topic = bus.topic(ALERTS)?.ok_or_else(missing)?.id;
+        let starts: Vec<_> = (0..PARTITIONS).map(|p| (p, Offset(0))).collect();
+        Ok(Self {
+            stage: Stage::new(),
+            options,
+            store: run::open_store(&settings)?,
+            alerts: bus.consumer(topic, &starts)?,
+            bus,
+            settings,
+            alerts_seen: 0,
+            published: Arc::default(),
+            running: Vec::new(),
+            told_at: Duration::ZERO,
+        })
+    }
+
+    fn play(mut self) -> Result<Verdict> {
+        let Options { seconds, rate, seed } = self.options;
+        let payments = self.options.payments(SystemClock.now().0);
+        self.stage.line("Distributary: payments flow in, two jobs watch them, and both are killed on the way.")?;
+        self.stage.line("")?;
+        let [count, bad, twice, late] = [payments.count, payments.bad(), payments.duplicates(), payments.late()].map(grouped);
+        let folder = self.settings.data_dir.display().to_string();
+        self.stage.say(Voice::Quiet, "folder", folder)?;
+        self.stage.say(
+            Voice::Plain,
+            "payments",
+            format_args!("{count} in {seconds} s: {bad} bad, {twice} sent twice, {late} a minute late (seed {seed}, {rate}/s)"),
+        )?;
+        let feed = self.feed(payments)?;
+        self.start("start")?;
+
+        let third = Duration::from_secs(seconds) / 3;
+        self.watch_until(|demo| demo.stage.elapsed() >= third)?;
+        self.kill()?;
+        let dark = third + Duration::from_secs(2).min(third / 2);
+        self.watch_until(|demo| demo.stage.elapsed() >= dark)?;
+        self.tell_why()?;
+        self.start("restart")?;
+        self.watch_until(|_| feed.is_finished())?;
+        let oracle = match feed.join() {
+            Ok(oracle) => oracle?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        self.stage.say(Voice::Plain, "payments", "all are on the bus")?;
+        self.catch_up()?;
+        self.tell_why()?;
+        for running in std::mem::take(&mut self.running) {
+            running.stop()?;
+        }
+        self.look_for_alerts()?;
+        self.stage.say(Voice::Plain, "stop", "both jobs have saved a last checkpoint and stopped")?;
+        self.sum_up(&oracle)
+    }
+
+    /// Publishes the payments from a thread of its own; the oracle takes each in on the way.
+    fn feed(&self, options: PaymentOptions) -> Result<std::thread::JoinHandle<Result<Oracle>>> {
+        let (bus, published, rate) = (self.bus.clone(), self.published.clone(), self.options.rate);
+        let payments = Payments::new(options)?;
+        let work = move || {
+            let mut oracle = Oracle::new();
+            let records = payments.map(|payment: Generated| {
+                oracle.take(&payment);
+                NewRecord::from(payment)
+            });
+            payments::write(&*bus, "payments", records, Some(rate), |n| {
+                published.fetch_add(n, Ordering::Relaxed);
+            })?;
+            Ok(oracle)
+        };
+        let failed = |source| Error::Io { what: "starting to publish".into(), source };
+        std::thread::Builder::new().name("payments".into()).spawn(work).map_err(failed)
+    }
+
+    fn start(&mut self, word: &str) -> Result<()> {
+        for job in JOBS {
+            let running = Running::start(job, &self.settings.data_dir, &SETTINGS)?;
+            self.stage.say(Voice::Loud, word, format_args!("{job} (process {})", running.pid()))?;
+            self.running.push(running);
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        for mut running in std::mem::take(&mut self.running) {
+            running.kill();
+            self.stage.say(Voice::Loud, "kill -9", format_args!("{} (process {})", running.job, running.pid()))?;
+        }
+        Ok(())
+    }
+
+    /// Shows what happens until something has happened.
+    fn watch_until(&mut self, done: impl Fn(&Self) -> bool) -> Result<()> {
+        while !done(self) {
+            for running in &mut self.running {
+                running.check()?;
+            }
+            self.look_for_alerts()?;
+            if self.stage.elapsed() >= self.told_at + TOLD_EVERY {
+                self.told_at = self.stage.elapsed();
+                self.tell()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_alerts(&mut self) -> Result<()> {
+        let batches = self.alerts.poll(TURN)?;
+        let mut new: Vec<Alert> = batches.iter().flat_map(|b| &b.records).filter(|r| is_addition(r)).filter_map(read).collect();
+        new.sort_by_key(|alert| std::cmp::Reverse((alert.until, alert.payments)));
+        self.alerts_seen += new.len();
+        for alert in new.iter().take(SHOWN_MAX) {
+            let until = alert.until.to_string();
+            let until = until.get(11..19).unwrap_or(&until);
+            let text = format!("{} has paid {} times in the ten seconds before {until}", alert.user_id, alert.payments);
+            self.stage.say(Voice::Plain, "alert", text)?;
+        }
+        if new.len() > SHOWN_MAX {
+            self.stage.say(Voice::Quiet, "alert", format_args!("and {} more", new.len() - SHOWN_MAX))?;
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> Result<Vec<(Job, u64)>> {
+        JOBS.iter()
+            .map(|job| {
+                let lags = Standing::of(*job, &*self.bus, &self.store)?.lags(&*self.bus)?;
+                Ok((*job, lags.iter().map(|lag| lag.records).sum()))
+            })
+            .collect()
+    }
+
+    fn tell(&mut self) -> Result<()> {
+        let published = grouped(self.published.load(Ordering::Relaxed));
+        let lags: Vec<String> = self.waiting()?.iter().map(|(job, n)| format!("{} {}", job.name(), grouped(*n))).collect();
+        let text = format!("{published} payments on the bus, {} alerts; lag: {}", self.alerts_seen, lags.join(", "));
+        self.stage.say(Voice::Quiet, "status", text)
+    }
+
+    fn tell_why(&mut self) -> Result<()> {
+        for job in JOBS {
+            let (pipeline, verdict) = why::why(job, &*self.bus, &self.store, &self.settings)?;
+            self.stage.say(Voice::Plain, "why", format_args!("{pipeline}: {verdict}"))?;
+        }
+        Ok(())
+    }
+
+    fn catch_up(&mut self) -> Result<()> {
+        let until = self.stage.elapsed() + CATCH_UP_MAX;
+        while self.waiting()?.iter().any(|(_, lag)| *lag > 0) {
+            if self.stage.elapsed() > until {
+                let what = format!("the jobs did not catch up within {} s", CATCH_UP_MAX.as_secs());
+                return Err(Error::refused(what, "run the demo with a lower `--rate`"));
+            }
+            self.running.iter_mut().try_for_each(Running::check)?;
+            self.look_for_alerts()?;
+        }
+        Ok(())
+    }
+
+    fn sum_up(&mut self, oracle: &Oracle) -> Result<Verdict> {
+        let alerts = self.net_alerts()?;
+        let balances = self.newest_balances()?;
+        let mut difference = oracle.compare_alerts(&alerts) + oracle.compare_balances(&balances);
+        self.stage.line("")?;
+        self.stage.line("Dead letters of each job, exactly one for each bad payment:")?;
+        for job in JOBS {
+            let causes = dead_letter::by_cause(&*self.bus, job)?;
+            let letters = causes.values().sum();
+            difference = difference + oracle.compare_dead_letters(letters);
+            self.stage.line(format_args!("  {job}: {} for {} bad payments", grouped(letters), grouped(oracle.bad)))?;
+            if job.name() == JOBS[0].name() {
+                for (cause, n) in causes {
+                    self.stage.line(format_args!("  {:>8}  {cause}", grouped(n)))?;
+                }
+            }
+        }
+        let (counted, users) = oracle.totals();
+        let Difference { lost, duplicated } = difference;
+        self.stage.line("")?;
+        self.stage.line("Compared with a plain recomputation from the payments themselves:")?;
+        let expected = oracle.alerts().len();
+        self.stage.line(format_args!("  {:>8}  alerts, {expected} expected", alerts.values().sum::<i64>()))?;
+        self.stage.line(format_args!(
+            "  {:>8}  balances over {} payments, {users} expected",
+            balances.len(),
+            grouped(counted)
+        ))?;
+        let kills = JOBS.len();
+        self.stage.line(format_args!("lost={lost} duplicated={duplicated} kills={kills} seed={}", self.options.seed))?;
+        if difference == Difference::default() {
+            return Ok(Verdict::Exact);
+        }
+        self.stage.line(format_args!("Something is off; everything is kept in {}", self.settings.data_dir.display()))?;
+        Ok(Verdict::Off)
+    }
+
+    /// The alerts that stand in the topic, corrections applied.
+    fn net_alerts(&self) -> Result<BTreeMap<Alert, i64>> {
+        let mut net = BTreeMap::new();
+        self.each(ALERTS, |record| {
+            if let Some(alert) = read(&record) {
+                *net.entry(alert).or_insert(0) += if is_addition(&record) { 1 } else { -1 };
+            }
+        })?;
+        net.retain(|_, n| *n != 0);
+        Ok(net)
+    }
+
+    fn newest_balances(&self) -> Result<BTreeMap<String, Balance>> {
+        let mut newest = BTreeMap::new();
+        self.each("demo.balance", |record| {
+            if let Some(found) = read::<Balance>(&record) {
+                newest.insert(found.user_id.clone(), found);
+            }
+        })?;
+        Ok(newest)
+    }
+
+    fn each(&self, topic: &str, mut each: impl FnMut(Record)) -> Result<()> {
+        let missing = || Error::refused(format!("topic `{topic}` is gone"), "run the demo again");
+        let id = self.bus.topic(topic)?.ok_or_else(missing)?.id;
+        let take = |_, record| {
+            each(record);
+            Ok(Next::More)
+        };
+        record::read(&*self.bus, id, &record::whole(&*self.bus, id)?, take, || Ok(()))
+    }
+}
+
+fn is_addition(record: &Record) -> bool {
+    header(record, "op") != Some("-")
+}
+
+fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Option<T> {
+    serde_json::from_slice(record.value.as_deref()?).ok()
+}

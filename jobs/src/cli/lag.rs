@@ -1,0 +1,47 @@
+//! `lag`: how far each partition is behind.
+
+use super::context::Context;
+use super::out::{Out, grouped, span};
+use super::standing::{Lag, Standing};
+use crate::{Result, run};
+use std::process::ExitCode;
+
+/// Show how far jobs are behind, partition by partition. Exact also when they are not running.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The job; without one, every job of this binary.
+    job: Option<String>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+        let jobs = match &self.job {
+            Some(name) => vec![context.job(name)?],
+            None => context.jobs().to_vec(),
+        };
+        let settings = context.settings()?;
+        let (bus, store) = (run::open_bus(&settings)?, run::open_store(&settings)?);
+        let mut lags = Vec::new();
+        for job in jobs {
+            lags.extend(Standing::of(job, &*bus, &store)?.lags(&*bus)?);
+        }
+        let mut out = Out::new();
+        if self.json {
+            out.json(&lags)?;
+        } else {
+            let rows: Vec<_> = lags.iter().map(row).collect();
+            out.table(["JOB", "PARTITION", "BOUND", "END", "LAG", "WAITING"], &rows)?;
+        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn row(lag: &Lag) -> [String; 6] {
+    let [bound, end, records] = [lag.bound.0, lag.end.0, lag.records].map(grouped);
+    let waiting = lag.waiting_ms.map_or("-".into(), span);
+    [lag.pipeline.clone(), format!("{}[{}]", lag.topic, lag.partition), bound, end, records, waiting]
+}

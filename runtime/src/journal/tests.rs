@@ -1,0 +1,271 @@
+//! Goal: what the journal says does not depend on who else wrote into it, nor on how much of its front is gone.
+//! Method: random journals of several incarnations, zombies among them, against a model that knows who owned it when;
+//! truncated wherever upkeep would truncate.
+
+use super::*;
+use crate::binding::{Control, Range, SourcePartition};
+use crate::bus::TopicId;
+use crate::checkpoint::KEPT;
+use crate::time::EventTime;
+use proptest::prelude::*;
+
+const TOPIC: TopicId = TopicId([7; 16]);
+
+fn feed(partition: u32) -> Feed {
+    Feed { source: 0, partition: SourcePartition::Bus { topic: TOPIC, partition } }
+}
+
+fn binding(epoch: u64, records: u64) -> Binding {
+    let range = Range { feed: feed(0), from: Offset(0), upto: Offset(records), records, max_time: EventTime(5) };
+    Binding {
+        epoch: Epoch(epoch),
+        closed_at: WallTime(1_000 + epoch as i64),
+        watermark: EventTime(epoch as i64),
+        ranges: if records > 0 { vec![range] } else { Vec::new() },
+        lifts: Vec::new(),
+        controls: if records % 5 == 1 { vec![Control::Checkpoint] } else { Vec::new() },
+    }
+}
+
+fn start(generation: u32) -> Fact {
+    let positions = vec![(feed(0), Offset(3))];
+    Fact::Start(Start { generation, fingerprint: 7, at: WallTime(1), positions, accepted_gaps: Vec::new() })
+}
+
+fn checkpoint(epoch: u64, generation: u32) -> Checkpoint {
+    Checkpoint { epoch: Epoch(epoch), generation, fingerprint: 7, manifest: format!("manifest-{epoch}"), checksum: epoch }
+}
+
+/// What happens to a journal. A number that means nothing at that point is taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// An incarnation begins.
+    Start { anew: bool },
+    /// The owner binds an epoch.
+    Bind { records: u64 },
+    /// The owner completes the checkpoint of one of its own epochs, so many epochs ago.
+    Checkpoint { ago: u64 },
+    /// The owner retires all but the newest two.
+    Retire,
+    /// Somebody who was the owner once goes on writing.
+    Zombie { who: usize, epoch: u64 },
+    /// Upkeep truncates.
+    Truncate,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        1 => (0..6_u8).prop_map(|n| Op::Start { anew: n == 0 }),
+        6 => (0..9_u64).prop_map(|records| Op::Bind { records }),
+        3 => (0..4_u64).prop_map(|ago| Op::Checkpoint { ago }),
+        2 => Just(Op::Retire),
+        2 => (0..9_usize, 0..40_u64).prop_map(|(who, epoch)| Op::Zombie { who, epoch }),
+        1 => Just(Op::Truncate),
+    ];
+    prop::collection::vec(op, 0..60)
+}
+
+/// The journal, and what truly happened.
+#[derive(Default)]
+struct Model {
+    entries: Vec<(Offset, Vec<u8>)>,
+    starts: u32,
+    /// Epochs the owner bound itself.
+    own: std::ops::Range<u64>,
+    generation: u32,
+    since: u64,
+    bound: BTreeMap<u64, Binding>,
+    checkpoints: Vec<u64>,
+    zombies: usize,
+    /// Where upkeep would have truncated last.
+    cut: Offset,
+    oldest: u64,
+}
+
+impl Model {
+    fn write(&mut self, who: u32, fact: Fact) {
+        let at = Offset(10 + 2 * self.entries.len() as u64);
+        self.entries.push((at, Entry { incarnation: Incarnation(u128::from(who)), fact }.encode()));
+    }
+
+    fn last(&self) -> u64 {
+        self.bound.keys().next_back().copied().unwrap_or(0)
+    }
+
+    fn run(ops: &[Op]) -> Self {
+        let mut model = Self::default();
+        model.act(Op::Start { anew: true });
+        ops.iter().for_each(|op| model.act(*op));
+        model
+    }
+
+    fn act(&mut self, op: Op) {
+        let next = self.last() + 1;
+        match op {
+            Op::Start { anew } => {
+                self.starts += 1;
+                self.own = next..next;
+                if anew {
+                    (self.generation, self.since) = (self.generation + 1, next - 1);
+                    self.checkpoints.clear();
+                }
+                self.write(self.starts, start(self.generation));
+            }
+            Op::Bind { records } => {
+                self.own.end = next + 1;
+                self.bound.insert(next, binding(next, records));
+                self.write(self.starts, Fact::Binding(binding(next, records)));
+            }
+            Op::Checkpoint { ago } => {
+                let Some(epoch) = self.own.end.checked_sub(1 + ago).filter(|e| self.own.contains(e)) else { return };
+                if self.checkpoints.last().is_none_or(|newest| *newest < epoch) {
+                    self.checkpoints.push(epoch);
+                    self.write(self.starts, Fact::Checkpoint(checkpoint(epoch, self.generation)));
+                }
+            }
+            Op::Retire => {
+                while self.checkpoints.len() > KEPT {
+                    let epoch = Epoch(self.checkpoints.remove(0));
+                    self.write(self.starts, Fact::Retire { epoch });
+                }
+            }
+            Op::Zombie { who, epoch } => {
+                if self.starts > 1 {
+                    let who = 1 + who as u32 % (self.starts - 1);
+                    let fact = match epoch % 3 {
+                        0 => Fact::Binding(binding(epoch, epoch)),
+                        1 => Fact::Checkpoint(checkpoint(epoch, 1)),
+                        _ => Fact::Retire { epoch: Epoch(epoch) },
+                    };
+                    self.write(who, fact);
+                    self.zombies += 1;
+                }
+            }
+            Op::Truncate => {
+                let history = History::read(&self.entries).unwrap();
+                if let Some(oldest) = history.checkpoints.first()
+                    && history.checkpoints.len() <= KEPT
+                    && let Some(before) = history.needed_from(oldest.epoch)
+                {
+                    (self.cut, self.oldest) = (self.cut.max(before), oldest.epoch.0);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn only_the_owners_entries_count(ops in ops()) {
+        let model = Model::run(&ops);
+        let history = History::read(&model.entries).unwrap();
+        prop_assert_eq!(history.owner.unwrap().0, Incarnation(u128::from(model.starts)));
+        prop_assert_eq!((history.generation, history.since), (model.generation, Epoch(model.since)));
+        prop_assert_eq!(history.last_epoch, Epoch(model.last()));
+        prop_assert_eq!(history.ignored, model.zombies);
+        let bound: Vec<_> = history.bindings.values().map(|(_, b)| b.clone()).collect();
+        let expected: Vec<_> = model.bound.range(model.since + 1..).map(|(_, b)| b.clone()).collect();
+        prop_assert_eq!(&bound, &expected);
+        prop_assert_eq!(history.bindings_after(Epoch(model.since)).unwrap(), expected);
+        let checkpoints: Vec<_> = history.checkpoints.iter().map(|c| c.epoch.0).collect();
+        prop_assert_eq!(&checkpoints, &model.checkpoints);
+    }
+
+    #[test]
+    fn what_is_truncated_is_not_missed(ops in ops()) {
+        let model = Model::run(&ops);
+        let whole = History::read(&model.entries).unwrap();
+        let kept: Vec<_> = model.entries.iter().filter(|(at, _)| *at >= model.cut).cloned().collect();
+        let rest = History::read(&kept).unwrap();
+        prop_assert_eq!((rest.generation, rest.fingerprint), (whole.generation, whole.fingerprint));
+        prop_assert_eq!((rest.last_epoch, rest.last_closed_at), (whole.last_epoch, whole.last_closed_at));
+        prop_assert_eq!(&rest.checkpoints, &whole.checkpoints);
+        for request in [StartRequest::Resume, StartRequest::FromZero] {
+            prop_assert_eq!(open(&rest, 7, request), open(&whole, 7, request));
+        }
+        for checkpoint in &rest.checkpoints {
+            prop_assert_eq!(rest.bindings_after(checkpoint.epoch).unwrap(), whole.bindings_after(checkpoint.epoch).unwrap());
+        }
+        if model.checkpoints.is_empty() {
+            prop_assert_eq!((rest.since, rest.positions), (whole.since, whole.positions));
+        }
+        if kept.len() < model.entries.len() {
+            let gone = model.entries.iter().find(|(at, _)| *at == model.cut).unwrap();
+            let first = Entry::decode(gone.0, &gone.1).unwrap();
+            let counts = matches!(first.fact, Fact::Binding(_) | Fact::Checkpoint(_));
+            prop_assert!(counts, "cut in front of {first:?}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage(records in 0..9_u64, bit in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
+        let entry = Entry { incarnation: Incarnation(u128::MAX), fact: Fact::Binding(binding(300, records)) };
+        let bytes = entry.encode();
+        prop_assert_eq!(Entry::decode(Offset(0), &bytes).unwrap(), entry);
+        let bit = bit.index(bytes.len() * 8);
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        for bad in [&flipped[..], &bytes[..cut.index(bytes.len())]] {
+            let damaged = matches!(Entry::decode(Offset(0), bad), Err(Error::Damaged { .. }));
+            prop_assert!(damaged);
+        }
+    }
+}
+
+fn journal(facts: Vec<(u32, Fact)>) -> Vec<(Offset, Vec<u8>)> {
+    let entry =
+        |(at, (who, fact)): (u64, (u32, Fact))| (Offset(at), Entry { incarnation: Incarnation(who.into()), fact }.encode());
+    (0..).zip(facts).map(entry).collect()
+}
+
+/// Nothing was bound while the checkpoint was written, so its entry stands in front of the next binding.
+#[test]
+fn a_quiet_pipeline_keeps_its_only_checkpoint() {
+    let entries = journal(vec![
+        (1, start(1)),
+        (1, Fact::Binding(binding(1, 3))),
+        (1, Fact::Checkpoint(checkpoint(1, 1))),
+        (1, Fact::Binding(binding(2, 0))),
+    ]);
+    let cut = History::read(&entries).unwrap().needed_from(Epoch(1));
+    assert_eq!(cut, Some(Offset(2)));
+    let rest = History::read(&entries[2..]).unwrap();
+    assert_eq!(open(&rest, 7, StartRequest::Resume), Opening::Resume { generation: 1 });
+    assert_eq!(rest.bindings_after(Epoch(1)).unwrap(), [binding(2, 0)]);
+}
+
+#[test]
+fn a_gap_between_bindings_is_damage() {
+    let entries = journal(vec![(1, start(1)), (1, Fact::Binding(binding(1, 0))), (1, Fact::Binding(binding(3, 0)))]);
+    assert!(matches!(History::read(&entries), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn an_entry_of_a_newer_release_says_so() {
+    let mut bytes = Entry { incarnation: Incarnation(1), fact: start(1) }.encode();
+    bytes.truncate(bytes.len() - 4);
+    bytes[0] = FORMAT_VERSION + 1;
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    let error = Entry::decode(Offset(4), &bytes).unwrap_err().to_string();
+    assert_eq!(error, "journal entry 4: damaged: format version 2 is not known here; run a newer release");
+}
+
+#[test]
+fn another_plan_is_refused_until_somebody_says_from_zero() {
+    let history = History::read(&journal(vec![(1, start(3))])).unwrap();
+    assert_eq!(open(&History::default(), 7, StartRequest::Resume), Opening::First);
+    assert_eq!(open(&History::default(), 7, StartRequest::FromZero), Opening::First);
+    assert_eq!(open(&history, 7, StartRequest::Resume), Opening::Resume { generation: 3 });
+    assert_eq!(open(&history, 8, StartRequest::Resume), Opening::Refuse);
+    assert_eq!(open(&history, 8, StartRequest::FromZero), Opening::Anew { generation: 4 });
+}
+
+/// A start that died before its first binding has begun the generation; the next one goes on with it.
+#[test]
+fn a_generation_begins_with_its_first_start() {
+    let entries = journal(vec![(1, start(1)), (1, Fact::Binding(binding(1, 0))), (2, start(2)), (3, start(2))]);
+    let history = History::read(&entries).unwrap();
+    assert_eq!((history.generation, history.since, history.last_epoch), (2, Epoch(1), Epoch(1)));
+    assert!(history.bindings_after(Epoch(1)).unwrap().is_empty());
+    assert_eq!(history.owner, Some((Incarnation(3), Token(3))));
+}
