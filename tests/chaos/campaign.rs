@@ -125,7 +125,11 @@ impl Campaign {
         }
         process.signal(Signal::Terminate);
         let status = end(&mut process)?;
-        if status.success() { Ok(()) } else { Err(format!("the last life did not stop in order ({status}){}", process.said()).into()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the last life did not stop in order ({status}){}", process.said()).into())
+        }
     }
 }
 
