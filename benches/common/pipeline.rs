@@ -91,14 +91,21 @@ impl Place {
     }
 
     /// Starts a job whose results go nowhere; `after` is called behind each commit.
-    pub(crate) fn start_discarding(&self, job: Job, discard: &Discard, request: StartRequest, after: AfterCommit) -> Result<Pipeline> {
+    pub(crate) fn start_discarding(
+        &self,
+        job: Job,
+        discard: &Discard,
+        request: StartRequest,
+        after: AfterCommit,
+    ) -> Result<Pipeline> {
         let pipeline = run::pipeline(job);
         let mut components = run::components(&pipeline.name, &self.settings)?;
         let discard = discard.clone();
-        components.connect = Arc::new(move |group, _, _| {
+        let connect: Arc<Connect> = Arc::new(move |group, _, _| {
             let inner = Arc::new(Discard { group: group.to_string(), ..discard.clone() });
             Ok(Arc::new(Watched { inner, after: after.clone() }))
-        }) as Arc<Connect>;
+        });
+        components.connect = connect;
         Ok(Pipeline::start(pipeline, components, self.settings.clone(), request, self.starts()))
     }
 }
@@ -112,7 +119,13 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(pipeline: engine::Pipeline, components: Components, settings: Settings, request: StartRequest, incarnation: u128) -> Self {
+    fn start(
+        pipeline: engine::Pipeline,
+        components: Components,
+        settings: Settings,
+        request: StartRequest,
+        incarnation: u128,
+    ) -> Self {
         let sources = engine::plan(&pipeline).map(|plan| plan.sources().map(|s| s.topic.clone()).collect()).unwrap_or_default();
         let metrics = components.metrics.clone();
         let options = StartOptions { incarnation, request, accept_gap: false, minting: Minting::Timed };

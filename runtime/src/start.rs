@@ -125,7 +125,8 @@ pub fn enter(
     for _ in 0..STARTS_MAX {
         let page = bus.read_journal(journal.id, Offset(0))?;
         let history = History::read(&page.entries)?;
-        let generation = match journal::open(&history, fingerprint, options.request) {
+        let opening = journal::open(&history, fingerprint, options.request);
+        let generation = match opening {
             Opening::First => 1,
             Opening::Resume { generation } | Opening::Anew { generation } => generation,
             Opening::Refuse => {
@@ -135,13 +136,13 @@ pub fn enter(
                 ));
             }
         };
-        let start = Start {
-            generation,
-            fingerprint,
-            at: components.clock.now(),
-            positions: earliest(bus, plan, topics)?,
-            accepted_gaps: if options.accept_gap { gaps(bus, &history, components, plan, topics)? } else { Vec::new() },
+        let accepted_gaps = match opening {
+            Opening::Resume { .. } if options.accept_gap => gaps(bus, &history, components, plan, topics)?,
+            // Who begins anew begins with what is there: nothing is missing, and nothing old is looked at.
+            _ => Vec::new(),
         };
+        let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
+        let start = Start { generation, fingerprint, at, positions, accepted_gaps };
         let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
         match durable(Step::JournalStart, || bus.append_journal(journal.id, page.end, std::slice::from_ref(&entry)))? {
             Appended::At(at) => {
@@ -226,8 +227,11 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
                     .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
                 let mut kept = Vec::new();
                 for older in &history.checkpoints[..at] {
-                    if let Ok(manifest) = read_manifest(store, older) {
-                        kept.push((older.clone(), manifest));
+                    match read_manifest(store, older) {
+                        Ok(manifest) => kept.push((older.clone(), manifest)),
+                        Err(Error::Damaged { .. }) => damaged.push(older.epoch),
+                        // A store that is away for a moment has not lost it: what is not kept would be deleted.
+                        Err(error) => return Err(error),
                     }
                 }
                 kept.push((checkpoint.clone(), manifest));
@@ -362,10 +366,12 @@ pub fn open_lanes(
 
 /// A lane can not show what the journal does not hold: only durable epochs are committed.
 fn check_marker(lane: &str, marker: Option<Marker>, entered: &Entered) -> Result<()> {
+    let journal = Marker { generation: entered.generation, epoch: entered.history.last_epoch };
     match marker {
-        Some(m) if m.generation == entered.generation && m.epoch > entered.history.last_epoch => Err(Error::refused(
+        // The epochs of earlier generations lie before this one's: a marker is never ahead, whatever its generation.
+        Some(m) if m.generation > journal.generation || m.epoch > journal.epoch => Err(Error::refused(
             format!("lane {lane} shows epoch {} but the journal ends at epoch {}", m.epoch, entered.history.last_epoch),
-            "the journal has lost entries: restore it, or begin a new generation with `run --from-zero`",
+            "the journal has lost entries, or was deleted: restore it, or run the job under another name",
         )),
         _ => Ok(()),
     }
@@ -379,3 +385,6 @@ pub fn fold(positions: &Positions, replay: &[Binding], plan: &Plan) -> Positions
     replay.iter().for_each(|binding| live.apply(binding, &delays));
     live
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,14 +131,12 @@ impl Steering {
     pub fn new(mut begin: Begin) -> Self {
         let delays = begin.plan.sources().map(|s| s.delay_ms).collect();
         let minter = Minter::new(begin.settings.clone(), delays, begin.live.clone());
-        let snapshots = begin.plan.states().count() * begin.settings.workers as usize;
+        let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
-        let checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
-        for epoch in std::mem::take(&mut begin.stale) {
-            begin.scribe.write(Fact::Retire { epoch });
-        }
+        let mut checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
+        let stale = checkpoints.retire(std::mem::take(&mut begin.stale));
         let now = monotonic();
-        Self {
+        let mut steering = Self {
             replay: std::mem::take(&mut begin.replay).into(),
             ends: BTreeMap::new(),
             partitions: BTreeMap::new(),
@@ -158,7 +156,9 @@ impl Steering {
             minter,
             checkpoints,
             begin,
-        }
+        };
+        steering.act(stale);
+        steering
     }
 
     /// Takes a report in.

@@ -1,0 +1,148 @@
+//! Cuts: what every reader of the bus sees right behind a kill, before the next start.
+//!
+//! At a marker m a log must hold every output of an epoch up to m, and none behind it. The second is seen at once; the
+//! first when the final log is there: the cut must be a prefix of it, and what follows must be of later epochs.
+
+use crate::findings::Findings;
+use distributary_runtime::bus::{Bus, Offset, Record};
+use harness::ledger::{OUTPUTS, PIPELINE};
+use harness::{Result, outside};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// All cuts of a campaign.
+pub(crate) struct Cuts {
+    dir: PathBuf,
+    lanes: u32,
+    /// How far each log has been read.
+    read: BTreeMap<(&'static str, u32), Prefix>,
+    cuts: BTreeMap<(&'static str, u32), Vec<Cut>>,
+}
+
+/// The beginning of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Prefix {
+    end: Offset,
+    digest: u64,
+    /// The newest epoch in it.
+    epoch: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    kill: u64,
+    marker: u64,
+    prefix: Prefix,
+}
+
+impl Cuts {
+    pub(crate) fn new(dir: &Path, lanes: u32) -> Self {
+        Self { dir: dir.to_path_buf(), lanes, read: BTreeMap::new(), cuts: BTreeMap::new() }
+    }
+
+    /// Looks at all logs; no process is alive.
+    pub(crate) fn cut(&mut self, bus: &dyn Bus, kill: u64, findings: &mut Findings) -> Result<()> {
+        let markers: Vec<u64> = (0..self.lanes)
+            .map(|lane| Ok(outside::marker(&self.dir, PIPELINE, lane)?.map_or(0, |(_, epoch)| epoch)))
+            .collect::<Result<_>>()?;
+        for name in OUTPUTS {
+            let Some(topic) = bus.topic(name)? else { continue };
+            let from = (0..topic.spec.partitions).map(|p| (p, self.read.entry((name, p)).or_default().end)).collect();
+            outside::read(bus, topic.id, &from, |partition, record| {
+                let prefix = self.read.entry((name, partition)).or_default();
+                let marker = markers[(partition % self.lanes) as usize];
+                if prefix.take(record)? > marker {
+                    findings.torn(|| {
+                        let (at, epoch) = (record.offset, prefix.epoch);
+                        format!("{name}[{partition}]@{at} is of epoch {epoch}, the marker behind kill {kill} is {marker}")
+                    });
+                }
+                Ok(())
+            })?;
+            for partition in 0..topic.spec.partitions {
+                let prefix = self.read.get(&(name, partition)).copied().unwrap_or_default();
+                let marker = markers[(partition % self.lanes) as usize];
+                self.cuts.entry((name, partition)).or_default().push(Cut { kill, marker, prefix });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the final log of a partition with its cuts.
+    pub(crate) fn compare(&self, name: &'static str, partition: u32) -> Compare<'_> {
+        let cuts = self.cuts.get(&(name, partition)).map_or(&[][..], Vec::as_slice);
+        Compare { name, partition, cuts, prefix: Prefix::default() }
+    }
+}
+
+impl Prefix {
+    /// Takes the next record in; returns its epoch.
+    fn take(&mut self, record: &Record) -> Result<u64> {
+        let epoch = outside::header(record, "epoch").and_then(|e| e.parse().ok());
+        self.epoch = epoch.ok_or_else(|| format!("an output at offset {} names no epoch", record.offset))?;
+        self.end = record.offset.next();
+        self.digest = xxh3_64_with_seed(&digest(record).to_le_bytes(), self.digest);
+        Ok(self.epoch)
+    }
+}
+
+/// Everything a reader sees of a record.
+fn digest(record: &Record) -> u64 {
+    let mut bytes = Vec::with_capacity(256);
+    let mut part = |part: Option<&[u8]>| {
+        bytes.extend_from_slice(&part.map_or(u64::MAX, |p| p.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part.unwrap_or_default());
+    };
+    part(Some(&record.offset.0.to_le_bytes()));
+    part(Some(&record.timestamp.0.to_le_bytes()));
+    part(record.key.as_deref());
+    part(record.value.as_deref());
+    record.headers.iter().for_each(|(name, value)| {
+        part(Some(name.as_bytes()));
+        part(Some(value));
+    });
+    xxh3_64(&bytes)
+}
+
+/// Walks along a final log.
+pub(crate) struct Compare<'a> {
+    name: &'static str,
+    partition: u32,
+    /// Those not yet reached.
+    cuts: &'a [Cut],
+    prefix: Prefix,
+}
+
+impl Compare<'_> {
+    /// The next record of the log.
+    pub(crate) fn record(&mut self, record: &Record, findings: &mut Findings) -> Result<()> {
+        let before = self.prefix;
+        let epoch = self.prefix.take(record)?;
+        let (name, partition, at) = (self.name, self.partition, record.offset);
+        if epoch < before.epoch {
+            findings.torn(|| format!("{name}[{partition}]@{at} is of epoch {epoch}, behind one of epoch {}", before.epoch));
+        }
+        while let Some((cut, rest)) = self.cuts.split_first().filter(|(cut, _)| cut.prefix.end <= at) {
+            if cut.prefix.digest != before.digest {
+                findings.torn(|| format!("{name}[{partition}] below {at} is not what it was behind kill {}", cut.kill));
+            }
+            if epoch <= cut.marker {
+                let (kill, marker) = (cut.kill, cut.marker);
+                findings.torn(|| {
+                    format!("{name}[{partition}]@{at} is of epoch {epoch}, and was missing behind kill {kill} at marker {marker}")
+                });
+            }
+            self.cuts = rest;
+        }
+        Ok(())
+    }
+
+    /// The log ends.
+    pub(crate) fn end(self, findings: &mut Findings) {
+        let (name, partition) = (self.name, self.partition);
+        for cut in self.cuts.iter().filter(|cut| cut.prefix != self.prefix) {
+            findings.torn(|| format!("{name}[{partition}] ends otherwise than it did behind kill {}", cut.kill));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The producer: publishes the generated payments while the job is killed, a slice of them for each of its lives.
+
+use distributary::payments::{PaymentOptions, Payments};
+use distributary_runtime::bus::{Bus, NewRecord, TopicId};
+use harness::{Result, outside};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A slice comes in so many pieces, one every [`PAUSE`]: a life of the process sees records all the time.
+const PIECES: u64 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Payments of this campaign.
+pub(crate) fn options(events: u64, seed: u64) -> PaymentOptions {
+    PaymentOptions {
+        count: events,
+        users: 5_000,
+        seed,
+        rate_per_s: 5_000,
+        late_by_ms: harness::ledger::HORIZON_MS as u64,
+        ..PaymentOptions::default()
+    }
+}
+
+/// A running producer.
+pub(crate) struct Producer {
+    allowed: Arc<AtomicU64>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Producer {
+    /// Starts it; nothing is allowed yet.
+    pub(crate) fn start(dir: &Path, topic: TopicId, options: PaymentOptions, slice: u64) -> Result<Self> {
+        let allowed = Arc::new(AtomicU64::new(0));
+        let (bus, may) = (outside::bus(dir)?, allowed.clone());
+        let mut payments = Payments::new(options)?;
+        let thread = std::thread::spawn(move || {
+            let mut sent = 0;
+            while sent < options.count {
+                let piece = (slice / PIECES).max(1).min(may.load(Ordering::SeqCst).saturating_sub(sent));
+                let records: Vec<NewRecord> = payments.by_ref().take(piece as usize).map(NewRecord::from).collect();
+                if !records.is_empty() {
+                    sent += records.len() as u64;
+                    bus.produce(topic, records)?;
+                }
+                std::thread::park_timeout(PAUSE);
+            }
+            Ok(())
+        });
+        Ok(Self { allowed, thread })
+    }
+
+    /// It may publish up to so many payments.
+    pub(crate) fn allow(&self, events: u64) {
+        self.allowed.store(events, Ordering::SeqCst);
+    }
+
+    /// Waits until everything is published.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.allow(u64::MAX);
+        self.thread.thread().unpark();
+        self.thread.join().map_err(|_| "the producer panicked")?
+    }
+}

@@ -1,0 +1,91 @@
+//! The job that is killed: every kind of operator with state, and every kind of topic sink, in one pipeline.
+
+use distributary::payments::{AMOUNT_FAILS, AMOUNT_PANICS};
+use distributary::{Event, Flow, Result, Timestamp, count, job, secs, stdout, sum, topic, tumbling, upsert};
+use serde::{Deserialize, Serialize};
+
+/// The topic it reads.
+pub const PAYMENTS: &str = "payments";
+/// Every usable payment, in the order of its partition.
+pub const RELAY: &str = "chaos.relay";
+/// Payments and cents of each user, each payment once: the newest of each key.
+pub const SPEND: &str = "chaos.spend";
+/// Payments and cents of each user and window, with corrections.
+pub const WINDOWS: &str = "chaos.windows";
+/// Payments that came when their window took nothing more.
+pub const WINDOWS_LATE: &str = "chaos.windows.late";
+/// Payments that came when their id could be forgotten.
+pub const DEDUP_LATE: &str = "chaos.ledger.late";
+/// Payments that nobody can use.
+pub const DEAD_LETTERS: &str = "chaos.ledger.dead-letters";
+/// Every topic it writes.
+pub const OUTPUTS: [&str; 6] = [RELAY, SPEND, WINDOWS, WINDOWS_LATE, DEDUP_LATE, DEAD_LETTERS];
+
+/// The pipeline's name.
+pub const PIPELINE: &str = "chaos.ledger";
+
+/// How far a partition's watermark stays behind its newest payment.
+pub const DELAY_MS: i64 = 1_000;
+/// How long an id is remembered. The generator's late payments are 20 to 22 s old: dedup refuses some, the window others.
+pub const HORIZON_MS: i64 = 20_000;
+/// Length of a window.
+pub const WINDOW_MS: i64 = 5_000;
+/// How long a window takes payments after its end.
+pub const LATENESS_MS: i64 = 1_000;
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(topic = "payments", id = "payment_id", time = "at", subject = "user_id", delay = "1s")]
+struct Payment {
+    payment_id: String,
+    user_id: String,
+    amount_cents: i64,
+    merchant: String,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+struct Relayed {
+    payment_id: String,
+    user_id: String,
+    amount_cents: i64,
+    at_ms: i64,
+}
+
+/// Accounts of payments, in every way there is.
+#[job(team = "chaos")]
+pub fn ledger(flow: &Flow) -> Result<()> {
+    let payments = flow.read::<Payment>()?.filter(is_usable);
+    payments.clone().map(relayed).keyed(|p: &Relayed| p.user_id.clone()).to(topic(RELAY));
+    let once = payments.dedup("seen", ms(HORIZON_MS));
+    let spend = (count(), sum(|p: &Payment| p.amount_cents));
+    once.clone().key_by(|p| p.user_id.clone()).aggregate("spend", spend).to(upsert(SPEND));
+    once.key_by(|p| p.user_id.clone())
+        .window(tumbling(ms(WINDOW_MS)).lateness(ms(LATENESS_MS)))
+        .aggregate("windows", (count(), sum(|p: &Payment| p.amount_cents)))
+        .late_to(topic(WINDOWS_LATE))
+        .to(topic(WINDOWS));
+    Ok(())
+}
+
+/// Payments on standard output: a sink that is held back as long as nobody reads it.
+#[job(team = "chaos")]
+pub fn held(flow: &Flow) -> Result<()> {
+    let payments = flow.read::<Payment>()?.filter(is_usable);
+    payments.clone().map(relayed).keyed(|p: &Relayed| p.user_id.clone()).to(stdout());
+    payments.dedup("seen", secs(60)).key_by(|p| p.user_id.clone()).aggregate("spend", count()).to(upsert("held.spend"));
+    Ok(())
+}
+
+fn relayed(payment: Payment) -> Relayed {
+    let Payment { payment_id, user_id, amount_cents, at, .. } = payment;
+    Relayed { payment_id, user_id, amount_cents, at_ms: at.as_millis() }
+}
+
+fn is_usable(payment: &Payment) -> Result<bool, &'static str> {
+    assert!(payment.amount_cents != AMOUNT_PANICS, "an amount that panics");
+    if payment.amount_cents == AMOUNT_FAILS { Err("an amount that fails") } else { Ok(true) }
+}
+
+const fn ms(ms: i64) -> std::time::Duration {
+    std::time::Duration::from_millis(ms as u64)
+}
