@@ -101,10 +101,11 @@ impl Place {
         let pipeline = run::pipeline(job);
         let mut components = run::components(&pipeline.name, &self.settings)?;
         let discard = discard.clone();
-        components.connect = Arc::new(move |group, _, _| {
+        let connect: Arc<Connect> = Arc::new(move |group, _, _| {
             let inner = Arc::new(Discard { group: group.to_string(), ..discard.clone() });
             Ok(Arc::new(Watched { inner, after: after.clone() }))
-        }) as Arc<Connect>;
+        });
+        components.connect = connect;
         Ok(Pipeline::start(pipeline, components, self.settings.clone(), request, self.starts()))
     }
 }

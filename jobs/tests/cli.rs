@@ -135,6 +135,10 @@ fn a_refusal_says_what_to_do() {
         ("run velocity --set worker=2", "error: setting worker (flag --set): there is no such setting; did you mean `workers`?"),
         ("run velocity --workers 0", "error: setting workers (flag --set): expected a whole number from 1 to 256, found 0"),
         ("run velocity --config no.toml", "error: reading settings from no.toml: No such file or directory (os error 2)"),
+        (
+            "run velocity --log inf",
+            "error: setting log: `inf`: expected off, error, warn, info, debug, trace, epoch, or a list of target=level",
+        ),
         ("topic tail payments", "error: there is no topic `payments`; create it: `topic create payments`"),
         ("journal show velocity", "error: demo.velocity has no journal: it was never started; start it: `run velocity`"),
         ("checkpoint list velocity", "error: demo.velocity has never been started; start it: `run velocity`"),

@@ -204,3 +204,6 @@ impl BindingLog {
         *log = log.split_off(&epoch);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,13 @@ impl Checkpoints {
         self.pending.as_ref().map(|p| p.epoch)
     }
 
+    /// Checkpoints that are never to be restored. They are retired now; nothing is deleted before that stands.
+    pub fn retire(&mut self, stale: Vec<Epoch>) -> Vec<Next> {
+        let next = stale.iter().map(|epoch| Next::Write(Fact::Retire { epoch: *epoch })).collect();
+        self.retiring.extend(stale);
+        next
+    }
+
     /// An epoch was bound at whose close the state is saved.
     ///
     /// # Errors
@@ -173,3 +180,6 @@ impl Checkpoints {
         Ok(Some(Next::Upkeep(Job::Manifest(Box::new(manifest)))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,6 +121,7 @@ pub fn run(
     let began = monotonic();
     let plan = plan(pipeline)?;
     let fingerprint = plan.fingerprint(settings.lanes);
+    start::check_features(&*components.bus, &plan)?;
     let topics = start::topics(&*components.bus, &plan)?;
     let journal = start::ensure(&*components.bus, &crate::bus::TopicSpec::journal(start::journal_topic(&pipeline.name)))?;
     let entered = start::enter(pipeline, components, (&plan, fingerprint), &topics, &journal, options)?;
@@ -128,10 +129,10 @@ pub fn run(
     let mut restored = start::restore(&components.store, &entered.history, &plan)?;
     let replay = entered.history.bindings_after(restored.epoch)?;
     start::skip_gaps(&mut restored.positions, &entered.history.accepted_gaps);
-    start::check_sources(&*components.bus, &plan, &topics, &restored.positions)?;
     let mut live = start::fold(&restored.positions, &replay, &plan);
     start::skip_gaps(&mut live, &entered.history.accepted_gaps);
     live.closed_at = live.closed_at.max(entered.history.last_closed_at);
+    start::check_sources(&*components.bus, &plan, &topics, &restored.positions, &live)?;
     tracing::info!(
         pipeline = %pipeline.name, token = entered.token.0, generation = entered.generation, restored = restored.epoch.0,
         replay = replay.len(), "started"
@@ -330,7 +331,7 @@ fn work(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, steering: Opt
         steering.passed(passed());
         forget();
     }
-    Ok(())
+    steering.end()
 }
 
 /// A worker's place in the pipeline.

@@ -123,7 +123,7 @@ pub struct History {
     /// Checkpoints of the generation that are not retired, oldest first.
     pub checkpoints: Vec<Checkpoint>,
     /// Where their entries stand.
-    checkpoints_at: BTreeMap<Epoch, Offset>,
+    pub(crate) checkpoints_at: BTreeMap<Epoch, Offset>,
     /// Checkpoints of earlier generations that are not retired: garbage.
     pub abandoned: Vec<Checkpoint>,
     /// Entries that did not count: a dead incarnation's.

@@ -216,3 +216,6 @@ impl Minter {
         recent && self.waiting.get(feed).is_none_or(VecDeque::is_empty)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The start of an incarnation (rule 10): enter the journal, fence every lane, read the journal back, restore, replay.
 
 use crate::binding::{Binding, Feed, Positions, SourcePartition};
-use crate::bus::{Appended, Bus, Marker, Offset, Token, Topic, TopicSpec};
+use crate::bus::{Appended, Bus, BusError, Marker, Offset, Token, Topic, TopicForm, TopicSpec};
 use crate::engine::{Components, Pipeline, StartOptions};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
@@ -28,14 +28,14 @@ pub fn topics(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
     let mut topics = Topics::new();
     for source in plan.sources() {
         let found = bus.topic(&source.topic)?;
-        let topic = found.ok_or_else(|| crate::bus::BusError::NoTopic(source.topic.clone()))?;
+        let topic = found.ok_or_else(|| BusError::NoTopic(source.topic.clone()))?;
         topics.insert(source.topic.clone(), topic);
     }
     let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
     for sink in plan.sinks() {
         let SinkTarget::Topic { name, form } = &sink.target else { continue };
         let spec = TopicSpec { form: *form, ..TopicSpec::new(name.clone(), partitions) };
-        let spec = if *form == crate::bus::TopicForm::Upsert { TopicSpec { retention_ms: None, ..spec } } else { spec };
+        let spec = if *form == TopicForm::Upsert { TopicSpec { retention_ms: None, ..spec } } else { spec };
         let topic = ensure(bus, &spec)?;
         if topic.spec.form != *form {
             let what = format!("sink topic `{name}` has the form {:?}, the job writes {form:?}", topic.spec.form);
@@ -44,6 +44,36 @@ pub fn topics(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
         topics.insert(name.clone(), topic);
     }
     Ok(topics)
+}
+
+/// What the plan asks of the bus must be something the bus can do.
+///
+/// # Errors
+/// [`Error::Refused`]: the first feature that is missing, and what needs it.
+pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
+    let has = bus.features();
+    let writes = |wanted: Option<TopicForm>| {
+        plan.sinks().find_map(|sink| match &sink.target {
+            SinkTarget::Topic { name, form } if wanted.is_none_or(|wanted| wanted == *form) => Some(name.as_str()),
+            _ => None,
+        })
+    };
+    let missing = if !has.conditional_append {
+        Some(("append to a journal on a condition", "which every pipeline needs".to_string()))
+    } else if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
+        Some(("write results and marker in one step", format!("which sink topic `{name}` needs")))
+    } else if let Some(name) = writes(Some(TopicForm::Upsert)).filter(|_| !has.compaction) {
+        Some(("compact a topic by key", format!("which upsert topic `{name}` needs")))
+    } else {
+        None
+    };
+    match missing {
+        None => Ok(()),
+        Some((what, why)) => Err(Error::refused(
+            format!("{} cannot {what}, {why}", bus.describe()),
+            "run the job on a bus that can, or change its sinks",
+        )),
+    }
 }
 
 /// The journal's topic of a pipeline.
@@ -61,7 +91,7 @@ pub fn ensure(bus: &dyn Bus, spec: &TopicSpec) -> Result<Topic> {
         return Ok(topic);
     }
     durable(Step::TopicCreate, || bus.create_topic(spec))?;
-    Ok(bus.topic(&spec.name)?.ok_or_else(|| crate::bus::BusError::NoTopic(spec.name.clone()))?)
+    Ok(bus.topic(&spec.name)?.ok_or_else(|| BusError::NoTopic(spec.name.clone()))?)
 }
 
 /// An incarnation that has entered the journal.
@@ -95,7 +125,8 @@ pub fn enter(
     for _ in 0..STARTS_MAX {
         let page = bus.read_journal(journal.id, Offset(0))?;
         let history = History::read(&page.entries)?;
-        let generation = match journal::open(&history, fingerprint, options.request) {
+        let opening = journal::open(&history, fingerprint, options.request);
+        let generation = match opening {
             Opening::First => 1,
             Opening::Resume { generation } | Opening::Anew { generation } => generation,
             Opening::Refuse => {
@@ -105,13 +136,13 @@ pub fn enter(
                 ));
             }
         };
-        let start = Start {
-            generation,
-            fingerprint,
-            at: components.clock.now(),
-            positions: earliest(bus, plan, topics)?,
-            accepted_gaps: if options.accept_gap { gaps(bus, &history, components, plan, topics)? } else { Vec::new() },
+        let accepted_gaps = match opening {
+            Opening::Resume { .. } if options.accept_gap => gaps(bus, &history, components, plan, topics)?,
+            // Who begins anew begins with what is there: nothing is missing, and nothing old is looked at.
+            _ => Vec::new(),
         };
+        let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
+        let start = Start { generation, fingerprint, at, positions, accepted_gaps };
         let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
         match durable(Step::JournalStart, || bus.append_journal(journal.id, page.end, std::slice::from_ref(&entry)))? {
             Appended::At(at) => {
@@ -196,8 +227,11 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
                     .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
                 let mut kept = Vec::new();
                 for older in &history.checkpoints[..at] {
-                    if let Ok(manifest) = read_manifest(store, older) {
-                        kept.push((older.clone(), manifest));
+                    match read_manifest(store, older) {
+                        Ok(manifest) => kept.push((older.clone(), manifest)),
+                        Err(Error::Damaged { .. }) => damaged.push(older.epoch),
+                        // A store that is away for a moment has not lost it: what is not kept would be deleted.
+                        Err(error) => return Err(error),
                     }
                 }
                 kept.push((checkpoint.clone(), manifest));
@@ -251,12 +285,13 @@ pub fn skip_gaps(positions: &mut Positions, gaps: &[(Feed, Offset, Offset)]) {
     }
 }
 
-/// Topic ids must be those of the bindings, and everything still to be read must still be there.
+/// Topic ids must be those of the bindings, and everything still to be read must still be there: what a replay needs
+/// (from `restored` to `live`), and what comes behind it.
 ///
 /// # Errors
-/// [`Error::Refused`] with the remedy.
-pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, positions: &Positions) -> Result<()> {
-    for (feed, at) in &positions.feeds {
+/// [`Error::Refused`] or [`BusError::OutOfRange`], with the remedy.
+pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, restored: &Positions, live: &Positions) -> Result<()> {
+    for (feed, at) in &restored.feeds {
         let SourcePartition::Bus { topic: id, partition } = feed.partition else { continue };
         let Some(source) = plan.sources().nth(usize::from(feed.source)) else { continue };
         let Some(topic) = topics.get(&source.topic) else { continue };
@@ -274,15 +309,24 @@ pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, positions: &Po
                 "restore the topic, or `run --from-zero`",
             ));
         };
-        if at.resume < there.log_start || at.resume > there.end {
-            return Err(crate::bus::BusError::OutOfRange {
-                topic: name.clone(),
-                partition,
-                resume: at.resume,
-                log_start: there.log_start,
-                end: there.end,
-            }
-            .into());
+        let (resume, read) = (at.resume, live.of(*feed).resume);
+        if read > there.end {
+            let end = there.end;
+            return Err(Error::refused(
+                format!("{name}[{partition}]: the log ends at offset {end}, but the pipeline has read up to {read}"),
+                "restore the topic, or `run --from-zero`",
+            ));
+        }
+        // No gap can stand for records whose results may be visible, but not their state.
+        if resume < there.log_start && resume < read {
+            return Err(Error::refused(
+                format!("{name}[{partition}]: the records from offset {resume} on, which a replay needs, are gone"),
+                "restore the topic, or begin a new generation: `run --from-zero`",
+            ));
+        }
+        if resume < there.log_start {
+            let (topic, log_start, end) = (name.clone(), there.log_start, there.end);
+            return Err(BusError::OutOfRange { topic, partition, resume, log_start, end }.into());
         }
     }
     Ok(())
@@ -322,10 +366,12 @@ pub fn open_lanes(
 
 /// A lane can not show what the journal does not hold: only durable epochs are committed.
 fn check_marker(lane: &str, marker: Option<Marker>, entered: &Entered) -> Result<()> {
+    let journal = Marker { generation: entered.generation, epoch: entered.history.last_epoch };
     match marker {
-        Some(m) if m.generation == entered.generation && m.epoch > entered.history.last_epoch => Err(Error::refused(
+        // The epochs of earlier generations lie before this one's: a marker is never ahead, whatever its generation.
+        Some(m) if m.generation > journal.generation || m.epoch > journal.epoch => Err(Error::refused(
             format!("lane {lane} shows epoch {} but the journal ends at epoch {}", m.epoch, entered.history.last_epoch),
-            "the journal has lost entries: restore it, or begin a new generation with `run --from-zero`",
+            "the journal has lost entries, or was deleted: restore it, or run the job under another name",
         )),
         _ => Ok(()),
     }
@@ -339,3 +385,6 @@ pub fn fold(positions: &Positions, replay: &[Binding], plan: &Plan) -> Positions
     replay.iter().for_each(|binding| live.apply(binding, &delays));
     live
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,10 @@
 //! the checkpoints, and ends the pipeline in order.
 
 use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
-use crate::bus::Offset;
+use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
 use crate::engine::{Components, Minting};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::journal::{Checkpoint, Fact};
 use crate::metrics::PartitionMetrics;
@@ -110,6 +110,8 @@ pub struct Steering {
     seals: Vec<Seal>,
     /// A graceful stop was asked for; then: the epoch of the last checkpoint.
     stopping: Option<Option<Epoch>>,
+    /// Why, when it was not asked for.
+    reason: Option<Error>,
     finished: bool,
     /// Where state snapshots go.
     pub upkeep: Sender<Job>,
@@ -129,14 +131,12 @@ impl Steering {
     pub fn new(mut begin: Begin) -> Self {
         let delays = begin.plan.sources().map(|s| s.delay_ms).collect();
         let minter = Minter::new(begin.settings.clone(), delays, begin.live.clone());
-        let snapshots = begin.plan.states().count() * begin.settings.workers as usize;
+        let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
-        let checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
-        for epoch in std::mem::take(&mut begin.stale) {
-            begin.scribe.write(Fact::Retire { epoch });
-        }
+        let mut checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
+        let stale = checkpoints.retire(std::mem::take(&mut begin.stale));
         let now = monotonic();
-        Self {
+        let mut steering = Self {
             replay: std::mem::take(&mut begin.replay).into(),
             ends: BTreeMap::new(),
             partitions: BTreeMap::new(),
@@ -150,12 +150,15 @@ impl Steering {
             spans: VecDeque::new(),
             seals: Vec::new(),
             stopping: None,
+            reason: None,
             finished: false,
             upkeep: begin.upkeep.clone(),
             minter,
             checkpoints,
             begin,
-        }
+        };
+        steering.act(stale);
+        steering
     }
 
     /// Takes a report in.
@@ -202,9 +205,29 @@ impl Steering {
                 let ends = self.source_ends()?;
                 self.seals.push(Seal { ends, watermark, answer, closed: None });
             }
+            Report::Failed(error) if self.has_read_all_it_needs(&error) => {
+                tracing::error!(pipeline = %self.begin.pipeline, %error, "stopping with a last checkpoint");
+                self.stopping.get_or_insert(None);
+                self.reason.get_or_insert(error);
+            }
             Report::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Retention has overtaken a reader. What was delivered is here and can be saved: only so can a gap be accepted at the
+    /// next start, for the records since the last checkpoint are gone as well.
+    fn has_read_all_it_needs(&self, error: &Error) -> bool {
+        let replayed = self.applied.iter().all(|epoch| *epoch >= self.begin.live.epoch);
+        replayed && !self.recovering && matches!(error, Error::Bus(BusError::OutOfRange { .. }))
+    }
+
+    /// How it ended.
+    ///
+    /// # Errors
+    /// Why it could not go on, though it stopped in order.
+    pub fn end(self) -> Result<()> {
+        self.reason.map_or(Ok(()), Err)
     }
 
     /// The next epoch to be worked on, if there is one now.

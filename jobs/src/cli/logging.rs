@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// This level stands for `info` and a line for each epoch, when it has become visible.
@@ -14,10 +15,13 @@ pub(super) fn start(filter: &str) -> Result<()> {
         EPOCH => ("info,epoch=debug", FmtSpan::CLOSE),
         directives => (directives, FmtSpan::NONE),
     };
-    let filter = EnvFilter::builder().parse(directives).map_err(|e| Error::Setting {
-        name: "log".into(),
-        what: format!("`{filter}`: {e}; expected error, warn, info, debug, trace, epoch, or a list of target=level"),
-    })?;
+    let parsed = EnvFilter::builder().parse(directives);
+    // A word that is no level would be taken for the name of a target, and silence all others.
+    let is_word = !directives.contains(['=', ',']) && directives.parse::<LevelFilter>().is_err();
+    let Some(filter) = parsed.ok().filter(|_| !is_word) else {
+        let what = format!("`{filter}`: expected off, error, warn, info, debug, trace, epoch, or a list of target=level");
+        return Err(Error::Setting { name: "log".into(), what });
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(spans)

@@ -56,6 +56,7 @@ impl Args {
         }
         let _alive = Alive::hold(&settings.data_dir, &pipeline.name)?;
         let file = StatusFile::of(&settings.data_dir, &pipeline.name);
+        file.clear()?;
         components.status = Arc::new(move |status| {
             let told = Told { pid: std::process::id(), at: SystemClock.now(), metrics, status: status.clone() };
             if let Err(error) = file.write(&told) {

@@ -37,6 +37,14 @@ impl StatusFile {
         std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.0)).map_err(failed)
     }
 
+    /// Forgets what an earlier process said.
+    pub(super) fn clear(&self) -> Result<()> {
+        match std::fs::remove_file(&self.0) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|source| Error::Io { what: format!("removing {}", self.0.display()), source }),
+        }
+    }
+
     /// `None` when no process has written one, or another release has.
     pub(super) fn read(&self) -> Result<Option<Told>> {
         match std::fs::read(&self.0) {

@@ -3,28 +3,29 @@
 
 mod child;
 mod oracle;
+mod results;
 mod stage;
 
 use super::context::Context;
 use super::out::grouped;
-use super::record::{self, Next, header};
+use super::process::on_stop_signal;
 use super::standing::Standing;
-use super::{dead_letter, payments, why};
-use crate::jobs::{Alert, Balance, balance, velocity};
+use super::{payments, why};
+use crate::jobs::{Alert, balance, velocity};
 use crate::payments::{Generated, PaymentOptions, Payments};
 use crate::{Error, Job, Result, run};
 use child::Running;
-use distributary_runtime::bus::{Bus, Consumer, NewRecord, Offset, Record, TopicSpec};
+use distributary_runtime::bus::{Bus, Consumer, NewRecord, Offset, TopicSpec};
 use distributary_runtime::settings::Settings;
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{Clock, SystemClock};
 use oracle::{Difference, Oracle};
+use results::{Results, is_addition, read};
 use stage::{Stage, Voice};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const JOBS: [Job; 2] = [velocity, balance];
@@ -99,11 +100,16 @@ impl Args {
         let given = context.data_dir().map(PathBuf::from);
         let data_dir = temporary.as_ref().map(|dir| dir.path().to_path_buf()).or(given).unwrap_or_default();
         let options = Options { seconds: self.seconds, rate: self.rate, seed: self.seed };
-        let result = Demo::open(data_dir, options).and_then(Demo::play);
-        match &result {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = interrupted.clone();
+        on_stop_signal(move || flag.store(true, Ordering::SeqCst))?;
+        let result = Demo::open(data_dir, options, interrupted.clone()).and_then(Demo::play);
+        if interrupted.load(Ordering::SeqCst) {
+            return Ok(ExitCode::FAILURE);
+        }
+        if !matches!(result, Ok(Verdict::Exact)) {
             // What went wrong can be looked into.
-            Err(_) | Ok(Verdict::Off) => drop(temporary.map(tempfile::TempDir::keep)),
-            Ok(Verdict::Exact) => drop(temporary),
+            drop(temporary.map(tempfile::TempDir::keep));
         }
         Ok(if result? == Verdict::Exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -126,10 +132,11 @@ struct Demo {
     published: Arc<AtomicU64>,
     running: Vec<Running>,
     told_at: Duration,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Demo {
-    fn open(data_dir: PathBuf, options: Options) -> Result<Self> {
+    fn open(data_dir: PathBuf, options: Options, interrupted: Arc<AtomicBool>) -> Result<Self> {
         let settings = Settings { data_dir, ..Settings::default() };
         let bus = run::open_bus(&settings)?;
         for name in ["payments", ALERTS] {
@@ -152,6 +159,7 @@ impl Demo {
             published: Arc::default(),
             running: Vec::new(),
             told_at: Duration::ZERO,
+            interrupted,
         })
     }
 
@@ -246,6 +254,9 @@ impl Demo {
     }
 
     fn look_for_alerts(&mut self) -> Result<()> {
+        if self.interrupted.load(Ordering::SeqCst) {
+            return Err(Error::refused("the demo was interrupted", "run it again"));
+        }
         let batches = self.alerts.poll(TURN)?;
         let mut new: Vec<Alert> = batches.iter().flat_map(|b| &b.records).filter(|r| is_addition(r)).filter_map(read).collect();
         new.sort_by_key(|alert| std::cmp::Reverse((alert.until, alert.payments)));
@@ -299,80 +310,17 @@ impl Demo {
         Ok(())
     }
 
+    /// Shows what came out, and compares it.
     fn sum_up(&mut self, oracle: &Oracle) -> Result<Verdict> {
-        let alerts = self.net_alerts()?;
-        let balances = self.newest_balances()?;
-        let mut difference = oracle.compare_alerts(&alerts) + oracle.compare_balances(&balances);
-        self.stage.line("")?;
-        self.stage.line("Dead letters of each job, exactly one for each bad payment:")?;
-        for job in JOBS {
-            let causes = dead_letter::by_cause(&*self.bus, job)?;
-            let letters = causes.values().sum();
-            difference = difference + oracle.compare_dead_letters(letters);
-            self.stage.line(format_args!("  {job}: {} for {} bad payments", grouped(letters), grouped(oracle.bad)))?;
-            if job.name() == JOBS[0].name() {
-                for (cause, n) in causes {
-                    self.stage.line(format_args!("  {:>8}  {cause}", grouped(n)))?;
-                }
-            }
-        }
-        let (counted, users) = oracle.totals();
+        let results = Results::read(&*self.bus, &JOBS)?;
+        let difference = results.compare(oracle);
+        results.lines(oracle).iter().try_for_each(|line| self.stage.line(line))?;
         let Difference { lost, duplicated } = difference;
-        self.stage.line("")?;
-        self.stage.line("Compared with a plain recomputation from the payments themselves:")?;
-        let expected = oracle.alerts().len();
-        self.stage.line(format_args!("  {:>8}  alerts, {expected} expected", alerts.values().sum::<i64>()))?;
-        self.stage.line(format_args!(
-            "  {:>8}  balances over {} payments, {users} expected",
-            balances.len(),
-            grouped(counted)
-        ))?;
-        let kills = JOBS.len();
-        self.stage.line(format_args!("lost={lost} duplicated={duplicated} kills={kills} seed={}", self.options.seed))?;
+        self.stage.line(format_args!("lost={lost} duplicated={duplicated} kills={} seed={}", JOBS.len(), self.options.seed))?;
         if difference == Difference::default() {
             return Ok(Verdict::Exact);
         }
         self.stage.line(format_args!("Something is off; everything is kept in {}", self.settings.data_dir.display()))?;
         Ok(Verdict::Off)
     }
-
-    /// The alerts that stand in the topic, corrections applied.
-    fn net_alerts(&self) -> Result<BTreeMap<Alert, i64>> {
-        let mut net = BTreeMap::new();
-        self.each(ALERTS, |record| {
-            if let Some(alert) = read(&record) {
-                *net.entry(alert).or_insert(0) += if is_addition(&record) { 1 } else { -1 };
-            }
-        })?;
-        net.retain(|_, n| *n != 0);
-        Ok(net)
-    }
-
-    fn newest_balances(&self) -> Result<BTreeMap<String, Balance>> {
-        let mut newest = BTreeMap::new();
-        self.each("demo.balance", |record| {
-            if let Some(found) = read::<Balance>(&record) {
-                newest.insert(found.user_id.clone(), found);
-            }
-        })?;
-        Ok(newest)
-    }
-
-    fn each(&self, topic: &str, mut each: impl FnMut(Record)) -> Result<()> {
-        let missing = || Error::refused(format!("topic `{topic}` is gone"), "run the demo again");
-        let id = self.bus.topic(topic)?.ok_or_else(missing)?.id;
-        let take = |_, record| {
-            each(record);
-            Ok(Next::More)
-        };
-        record::read(&*self.bus, id, &record::whole(&*self.bus, id)?, take, || Ok(()))
-    }
-}
-
-fn is_addition(record: &Record) -> bool {
-    header(record, "op") != Some("-")
-}
-
-fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Option<T> {
-    serde_json::from_slice(record.value.as_deref()?).ok()
 }

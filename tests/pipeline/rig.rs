@@ -1,0 +1,286 @@
+//! What the scenarios are told with: a bus in a file, pipelines that run on it, and patience.
+
+use crate::unruly_bus::UnrulyBus;
+use distributary::{Event, Job, Timestamp, run};
+use distributary_connectors::sinks::memory::MemorySink;
+use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
+use distributary_connectors::sqlite::{Durability, SqliteBus};
+use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicId, TopicSpec};
+use distributary_runtime::engine::{self, Components, Minting, StartOptions};
+use distributary_runtime::error::{Error, Result};
+use distributary_runtime::journal::{Entry, Fact, StartRequest};
+use distributary_runtime::metrics::Metrics;
+use distributary_runtime::plan::{SinkNode, SinkTarget};
+use distributary_runtime::report::Reports;
+use distributary_runtime::settings::Settings;
+use distributary_runtime::sink::LaneGroup;
+use distributary_runtime::start::Topics;
+use distributary_runtime::state::CheckpointStore;
+use distributary_runtime::steering::Status;
+use distributary_runtime::time::{SystemClock, WallTime, monotonic};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Nothing a scenario waits for takes nearly as long, on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The event of these scenarios.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[event(topic = "payments", id = "id", time = "at", subject = "user")]
+pub(crate) struct Payment {
+    pub(crate) id: u64,
+    pub(crate) user: String,
+    pub(crate) cents: i64,
+    pub(crate) at: Timestamp,
+}
+
+/// The payment with this number, in the second of the same number: 1 cent of one of three users.
+pub(crate) fn payment(id: u64) -> NewRecord {
+    payment_in(None, id)
+}
+
+/// The same, in a partition of the test's choice.
+pub(crate) fn payment_in(partition: impl Into<Option<u32>>, id: u64) -> NewRecord {
+    let user = format!("u{}", id % 3);
+    let value = format!(r#"{{"id":{id},"user":"{user}","cents":1,"at":{}}}"#, id * 1_000);
+    let timestamp = WallTime(id as i64 * 1_000);
+    NewRecord { partition: partition.into(), timestamp, key: Some(user.into()), value: Some(value.into()), headers: vec![] }
+}
+
+/// The payments with these numbers.
+pub(crate) fn payments(ids: std::ops::Range<u64>) -> Vec<NewRecord> {
+    ids.map(payment).collect()
+}
+
+/// The numbers of the payments in these records, sorted: a loss, a duplicate and a stranger all show.
+pub(crate) fn ids(records: &[Record]) -> Vec<u64> {
+    let id = |r: &Record| serde_json::from_slice::<Payment>(r.value.as_ref().expect("a payment")).expect("a payment").id;
+    let mut ids: Vec<u64> = records.iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// A header as text.
+pub(crate) fn header<'a>(record: &'a Record, name: &str) -> &'a str {
+    let found = record.headers.iter().find(|(n, _)| n == name);
+    std::str::from_utf8(&found.unwrap_or_else(|| panic!("no header `{name}`")).1).expect("headers are text")
+}
+
+/// A place where pipelines run: one bus, one checkpoint store, one sink in memory.
+pub(crate) struct Rig {
+    /// What the pipelines use.
+    pub(crate) bus: Arc<UnrulyBus>,
+    /// The same bus, for the test itself: it always answers.
+    pub(crate) calm: Arc<dyn Bus>,
+    /// Every `memory(..)` sink of every pipeline.
+    pub(crate) memory: MemorySink,
+    /// Short intervals, so that nobody waits.
+    pub(crate) settings: Settings,
+    store: CheckpointStore,
+    starts: AtomicU64,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("bus.sqlite");
+        let calm: Arc<dyn Bus> = Arc::new(SqliteBus::open(&path, Arc::new(SystemClock), Durability::Normal).expect("a bus"));
+        let settings = Settings {
+            epoch_interval_ms: 5,
+            idle_epoch_ms: 50,
+            checkpoint_interval_ms: 200,
+            metadata_interval_ms: 50,
+            data_dir: dir.path().to_path_buf(),
+            ..Settings::default()
+        };
+        Self {
+            bus: Arc::new(UnrulyBus::new(calm.clone())),
+            calm,
+            memory: MemorySink::new(),
+            store: run::open_store(&settings).expect("a store"),
+            settings,
+            starts: AtomicU64::new(0),
+            _dir: dir,
+        }
+    }
+
+    /// Creates a topic that keeps everything.
+    pub(crate) fn topic(&self, name: &str, partitions: u32) -> TopicId {
+        self.create(&TopicSpec { retention_ms: None, ..TopicSpec::new(name, partitions) })
+    }
+
+    /// Creates a topic.
+    pub(crate) fn create(&self, spec: &TopicSpec) -> TopicId {
+        assert!(self.calm.create_topic(spec).unwrap(), "`{}` is there already", spec.name);
+        self.id(&spec.name)
+    }
+
+    pub(crate) fn id(&self, topic: &str) -> TopicId {
+        self.calm.topic(topic).unwrap().unwrap_or_else(|| panic!("no topic `{topic}`")).id
+    }
+
+    pub(crate) fn publish(&self, topic: &str, records: Vec<NewRecord>) -> Vec<(u32, Offset)> {
+        self.calm.produce(self.id(topic), records).unwrap()
+    }
+
+    /// Starts a job as `run` does.
+    pub(crate) fn start(&self, job: Job) -> Running {
+        self.start_with(job, |_| {})
+    }
+
+    /// Starts a job with options.
+    pub(crate) fn start_with(&self, job: Job, change: impl FnOnce(&mut StartOptions)) -> Running {
+        let mut options = StartOptions {
+            incarnation: u128::from(self.starts.fetch_add(1, Ordering::SeqCst)) + 1,
+            request: StartRequest::Resume,
+            accept_gap: false,
+            minting: Minting::Timed,
+        };
+        change(&mut options);
+        let pipeline = run::pipeline(job);
+        let seen = Arc::new(Seen::default());
+        let to = seen.clone();
+        let components = Components {
+            bus: self.bus.clone(),
+            store: self.store.clone(),
+            clock: Arc::new(SystemClock),
+            connect: self.connect(),
+            metrics: Metrics::new(&pipeline.name),
+            status: Arc::new(move |status| {
+                *to.status.lock().unwrap() = Some(status.clone());
+                to.changed.notify_all();
+            }),
+        };
+        let settings = self.settings.clone();
+        let (reports, inbox) = Reports::new();
+        let (of, (answer, result)) = (reports.clone(), sync_channel(1));
+        std::thread::spawn(move || {
+            let result = engine::run(&pipeline, &components, &settings, &options, (of.clone(), inbox));
+            of.halt();
+            answer.send(result)
+        });
+        Running { reports, result: Some(result), seen }
+    }
+
+    /// Starts a job that must not run, and says why it does not.
+    pub(crate) fn refusal(&self, job: Job) -> Error {
+        self.start(job).end()
+    }
+
+    fn connect(&self) -> Arc<engine::Connect> {
+        let (bus, memory) = (self.bus.clone(), self.memory.clone());
+        Arc::new(move |_, sinks: &[&SinkNode], topics: &Topics| -> Result<Arc<dyn LaneGroup>> {
+            let open = sinks.iter().filter_map(|sink| match &sink.target {
+                SinkTarget::Topic { name, form } => Some(TopicSink { sink: sink.sink, topic: topics[name].id, form: *form }),
+                _ => None,
+            });
+            let open: Vec<_> = open.collect();
+            if open.is_empty() { Ok(Arc::new(memory.clone())) } else { Ok(Arc::new(TopicSinks::new(bus.clone(), open))) }
+        })
+    }
+
+    /// Everything a topic holds, by partition and offset, as soon as `enough` says so of it.
+    pub(crate) fn read_until(&self, topic: &str, enough: impl Fn(&[Record]) -> bool) -> Vec<Record> {
+        let began = monotonic();
+        let found = loop {
+            if let Some(found) = self.calm.topic(topic).unwrap() {
+                break found;
+            }
+            assert!(began.elapsed() < PATIENCE, "nobody creates `{topic}`");
+            std::thread::yield_now();
+        };
+        let starts: Vec<_> = self.calm.offsets(found.id).unwrap().iter().map(|o| (o.partition, o.log_start)).collect();
+        let mut consumer = self.calm.consumer(found.id, &starts).unwrap();
+        let mut records = Vec::new();
+        while !enough(&records) {
+            assert!(began.elapsed() < PATIENCE, "`{topic}` has {} records and gets no more", records.len());
+            for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
+                records.extend(batch.records);
+            }
+        }
+        records
+    }
+
+    /// Waits until a topic holds so many records.
+    pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Record> {
+        self.read_until(topic, |records| records.len() >= count)
+    }
+
+    /// Everything a topic holds now, as a pipeline that has stopped left it.
+    pub(crate) fn all(&self, topic: &str) -> Vec<Record> {
+        let held: u64 = self.calm.offsets(self.id(topic)).unwrap().iter().map(|o| o.end.0 - o.log_start.0).sum();
+        self.read(topic, held as usize)
+    }
+
+    /// What the journal of a job says, oldest first.
+    pub(crate) fn journal(&self, job: Job) -> Vec<Fact> {
+        let page = self.calm.read_journal(self.id(&format!("{job}.journal")), Offset(0)).unwrap();
+        page.entries.iter().map(|(at, bytes)| Entry::decode(*at, bytes).unwrap().fact).collect()
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    status: Mutex<Option<Status>>,
+    changed: Condvar,
+}
+
+/// A pipeline that runs.
+pub(crate) struct Running {
+    reports: Reports,
+    result: Option<Receiver<Result<()>>>,
+    seen: Arc<Seen>,
+}
+
+impl Running {
+    /// Stops in order.
+    pub(crate) fn stop(mut self) {
+        engine::stop(&self.reports);
+        self.wait().unwrap_or_else(|error| panic!("it should have stopped in order: {error}"));
+    }
+
+    /// Ends as a crash does: nothing is flushed, nothing is saved.
+    pub(crate) fn crash(mut self) {
+        self.reports.halt();
+        // What a crashed process would have said does not matter.
+        let _ = self.wait();
+    }
+
+    /// Waits until it ends by itself, and says why.
+    pub(crate) fn end(mut self) -> Error {
+        self.wait().expect_err("it should not have stopped in order")
+    }
+
+    /// Waits until `until` says so of how things stand (told about once a second).
+    pub(crate) fn wait_status(&self, until: impl Fn(&Status) -> bool) -> Status {
+        let guard = self.seen.status.lock().unwrap();
+        let waiting = |status: &mut Option<Status>| !status.as_ref().is_some_and(&until);
+        let (status, timeout) = self.seen.changed.wait_timeout_while(guard, PATIENCE, waiting).unwrap();
+        assert!(!timeout.timed_out(), "it stands at {status:?}");
+        status.clone().expect("a status was seen")
+    }
+
+    /// Waits for the next status.
+    pub(crate) fn next_status(&self) -> Status {
+        *self.seen.status.lock().unwrap() = None;
+        self.wait_status(|_| true)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let result = self.result.take().expect("it runs until it has ended");
+        result.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not end"))
+    }
+}
+
+/// A scenario that failed leaves no threads behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.result.is_some() {
+            self.reports.halt();
+        }
+    }
+}
