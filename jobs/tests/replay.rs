@@ -12,7 +12,8 @@ use distributary_runtime::bus::{
 };
 use distributary_runtime::engine::{self, Components, Minting, StartOptions};
 use distributary_runtime::error::{Error, Response};
-use distributary_runtime::journal::{Entry, Fact, Incarnation, StartRequest};
+use distributary_runtime::failpoint::Step;
+use distributary_runtime::journal::{Entry, Fact, History, Incarnation, StartRequest};
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::{Command, Report, Reports};
@@ -75,6 +76,9 @@ fn poison(user: u8, at_ms: i64) -> NewRecord {
     NewRecord { partition: None, timestamp: WallTime(at_ms), key, value, headers: Vec::new() }
 }
 
+/// The most partitions the source gets while the story goes on.
+const PARTITIONS_MAX: u32 = 5;
+
 /// A record as its readers see it.
 type Seen = (u64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, i64);
 
@@ -85,7 +89,7 @@ type Output = Vec<Vec<(u32, Vec<Seen>)>>;
 
 /// A step of a story that is told to several jobs.
 #[derive(Clone, Debug)]
-enum Step {
+enum Told {
     /// (id, user, seconds, cents)
     Pay(u64, u8, i64, i64),
     Poison(u8, i64),
@@ -97,33 +101,33 @@ enum Step {
     Crash,
 }
 
-fn story() -> impl Strategy<Value = Vec<Step>> {
+fn story() -> impl Strategy<Value = Vec<Told>> {
     let step = prop_oneof![
-        12 => (0..40_u64, 0..6_u8, 0..60_i64, 1..30_i64).prop_map(|(id, user, at, cents)| Step::Pay(id, user, at, cents)),
-        1 => (0..6_u8, 0..60_i64).prop_map(|(user, at)| Step::Poison(user, at)),
-        3 => Just(Step::Settle),
-        2 => (0..80_i64).prop_map(Step::Advance),
-        1 => Just(Step::Stop),
-        2 => Just(Step::Crash),
+        12 => (0..40_u64, 0..6_u8, 0..60_i64, 1..30_i64).prop_map(|(id, user, at, cents)| Told::Pay(id, user, at, cents)),
+        1 => (0..6_u8, 0..60_i64).prop_map(|(user, at)| Told::Poison(user, at)),
+        3 => Just(Told::Settle),
+        2 => (0..80_i64).prop_map(Told::Advance),
+        1 => Just(Told::Stop),
+        2 => Just(Told::Crash),
     ];
     prop::collection::vec(step, 1..60)
 }
 
 /// Tells a story to a job; at each of its (re)starts it has the next number of workers.
-fn tell(story: &[Step], workers: &[u32], crashes: bool, lanes: u32) -> Output {
+fn tell(story: &[Told], workers: &[u32], crashes: bool, lanes: u32) -> Output {
     let mut workers = workers.iter().copied().cycle();
     let mut next = || workers.next().unwrap();
     let mut t = TestJob::with(ORIGINAL, Settings { workers: next(), lanes, ..Settings::default() });
     for step in story {
         match step {
-            Step::Pay(id, user, at, cents) => t.push(payment(*id, *user, at * 1_000, *cents)),
-            Step::Poison(user, at) => t.push_raw("payments", poison(*user, *at)),
-            Step::Settle => t.settle(),
-            Step::Advance(to) => t.advance_to(secs(*to as u64)),
+            Told::Pay(id, user, at, cents) => t.push(payment(*id, *user, at * 1_000, *cents)),
+            Told::Poison(user, at) => t.push_raw("payments", poison(*user, *at)),
+            Told::Settle => t.settle(),
+            Told::Advance(to) => t.advance_to(secs(*to as u64)),
             // What is not settled might be in the last epoch or not.
-            Step::Stop => t.settle().stop().restart_with(next()),
-            Step::Crash if crashes => t.restart_with(next()),
-            Step::Crash => &mut t,
+            Told::Stop => t.settle().stop().restart_with(next()),
+            Told::Crash if crashes => t.restart_with(next()),
+            Told::Crash => &mut t,
         };
     }
     t.advance_to(secs(100));
@@ -287,6 +291,7 @@ impl World {
             read_ahead_bytes: 200 + self.random.below(4_000),
             workers: 1 + self.random.below(4) as u32,
             lanes: self.lanes,
+            metadata_interval_ms: 2,
             ..Settings::default()
         }
     }
@@ -390,6 +395,25 @@ impl World {
         topics.iter().map(read).collect()
     }
 
+    /// Damages the newest checkpoint, if the one before is whole.
+    fn damage(&self, job: Job) {
+        let Some(journal) = self.bus.topic(&journal_topic(&job.to_string())).unwrap() else { return };
+        let history = History::read(&self.bus.read_journal(journal.id, Offset(0)).unwrap().entries).unwrap();
+        if let [.., before, newest] = &history.checkpoints[..]
+            && self.store.manifest(&before.manifest).is_ok()
+        {
+            self.store.put(Step::ManifestPut, &newest.manifest, "damaged".into()).unwrap();
+        }
+    }
+
+    /// Adds a partition to what is read.
+    fn add_partition(&self) {
+        let partitions = self.bus.topic("payments").unwrap().unwrap().spec.partitions;
+        if partitions < PARTITIONS_MAX {
+            self.bus.add_partitions("payments", partitions + 1).unwrap();
+        }
+    }
+
     /// Gives another pipeline the journal of the first, from its first entry on and without its checkpoints.
     fn copy_journal(&self, from: Job, to: Job) -> usize {
         let journal = self.id(&journal_topic(&from.to_string()));
@@ -414,6 +438,11 @@ impl World {
             };
             copy.push(Entry { incarnation: Incarnation(u128::MAX), fact }.encode());
         }
+        // Its outputs have the partitions that those of the first have got.
+        for (name, like) in outputs(to.name()).into_iter().zip(outputs(from.name())) {
+            let spec = self.bus.topic(&like).unwrap().unwrap().spec;
+            self.bus.create_topic(&TopicSpec { name, ..spec }).unwrap();
+        }
         self.bus.create_topic(&TopicSpec::journal(journal_topic(&to.to_string()))).unwrap();
         let journal = self.id(&journal_topic(&to.to_string()));
         assert_eq!(self.bus.bus.append_journal(journal, Offset(0), &copy).unwrap(), Appended::At(Offset(0)));
@@ -436,6 +465,11 @@ fn trouble(seed: u64) {
     for _ in 0..12 {
         let records = world.random.below(60);
         world.publish(records);
+        match world.random.below(6) {
+            0 if running.is_none() => world.damage(ORIGINAL),
+            1 => world.add_partition(),
+            _ => {}
+        }
         let now = running.take().unwrap_or_else(|| world.start(ORIGINAL, Minting::Timed));
         let entries = world.random.below(25);
         world.wait(ORIGINAL, &now, entries);
