@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
 mod outages;
+mod poison;
+mod poison_kinds;
+mod poisoned_stream;
 mod rig;
 mod sinks;
 mod topics;
