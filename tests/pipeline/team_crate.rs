@@ -15,6 +15,17 @@ use std::time::Duration;
 /// A cold build on a busy machine.
 const BUILD_MAX: Duration = Duration::from_secs(600);
 const CANARY: &str = "canary-9e2d";
+/// That of the workspace, so that registry crates are not built again; our own are, and then quickly.
+const PROFILE: [&str; 8] = [
+    "opt-level=1",
+    "debug='line-tables-only'",
+    "package.'*'.opt-level=2",
+    "package.'*'.debug=false",
+    "package.distributary.opt-level=0",
+    "package.distributary-connectors.opt-level=0",
+    "package.distributary-operators.opt-level=0",
+    "package.distributary-runtime.opt-level=0",
+];
 
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target folder").to_path_buf()
@@ -22,10 +33,11 @@ fn target() -> PathBuf {
 
 fn cargo(command: &str) {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/team_crate");
-    let profile = ["opt-level=1", "debug='line-tables-only'", "package.'*'.opt-level=2", "package.'*'.debug=false"];
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--offline", "--quiet", "--manifest-path"]).arg(crate_dir.join("Cargo.toml"));
-    cargo.args(profile.iter().flat_map(|setting| ["--config".to_string(), format!("profile.dev.{setting}")]));
+    for setting in PROFILE {
+        cargo.args(["--config", &format!("profile.dev.{setting}")]);
+    }
     if std::env::var_os("CI").is_some() {
         cargo.arg("--locked");
     }
