@@ -1,17 +1,17 @@
 //! The campaign: produce, start, kill, look, start again; in the end compare.
 
-use crate::cuts::Cuts;
-use crate::findings::Findings;
 use crate::kills::{self, Aim};
 use crate::producer::{self, Producer};
 use crate::random::Random;
-use crate::{oracle, say, verdict};
+use crate::say;
 use distributary_runtime::bus::{Bus, TopicSpec};
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::time::monotonic;
+use harness::cuts::Cuts;
+use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
 use harness::process::{Launch, Process, Signal, was_killed};
-use harness::{Result, outside};
+use harness::{Result, outside, verdict};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Campaign {
         producer.finish()?;
         self.finish(&bus, payments.id)?;
         say("chaos: everything is processed, comparing");
-        verdict::judge(&bus, &cuts, oracle::expect(&bus, payments.id)?, &mut findings)?;
+        verdict::judge(&bus, payments.id, &cuts, &mut findings)?;
         lives.sort_unstable();
         let p99 = lives.get((lives.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
         Ok(Report { findings, in_commit, in_recovery, recovery_p99_ms: p99.as_millis() })

@@ -6,18 +6,14 @@
 //! what every topic must hold.
 
 mod campaign;
-mod cuts;
-mod findings;
 mod kills;
-mod oracle;
 mod producer;
 mod random;
-mod verdict;
 
 use campaign::{Campaign, Report};
 use clap::{Parser, ValueEnum};
 use distributary_runtime::time::{Clock, SystemClock};
-use findings::Findings;
+use harness::findings::Findings;
 use harness::{Result, ledger};
 use std::io::Write;
 use std::path::PathBuf;

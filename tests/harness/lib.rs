@@ -1,9 +1,13 @@
-//! What the tests that kill processes share: the job they kill, its process as seen from outside, and the bus as any
-//! reader sees it.
+//! What the tests that kill processes share: the job they kill, its process as seen from outside, the bus as any
+//! reader sees it, and an oracle that says what must stand there.
 
+pub mod cuts;
+pub mod findings;
 pub mod ledger;
+pub mod oracle;
 pub mod outside;
 pub mod process;
+pub mod verdict;
 
 /// What the harness does fails with a sentence for people.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -4,15 +4,15 @@
 //! first when the final log is there: the cut must be a prefix of it, and what follows must be of later epochs.
 
 use crate::findings::Findings;
+use crate::ledger::{OUTPUTS, PIPELINE};
+use crate::{Result, outside};
 use distributary_runtime::bus::{Bus, Offset, Record};
-use harness::ledger::{OUTPUTS, PIPELINE};
-use harness::{Result, outside};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// All cuts of a campaign.
-pub(crate) struct Cuts {
+pub struct Cuts {
     dir: PathBuf,
     lanes: u32,
     /// How far each log has been read.
@@ -37,12 +37,17 @@ struct Cut {
 }
 
 impl Cuts {
-    pub(crate) fn new(dir: &Path, lanes: u32) -> Self {
+    /// No cuts yet, of the bus in this data directory.
+    #[must_use]
+    pub fn new(dir: &Path, lanes: u32) -> Self {
         Self { dir: dir.to_path_buf(), lanes, read: BTreeMap::new(), cuts: BTreeMap::new() }
     }
 
     /// Looks at all logs; no process is alive.
-    pub(crate) fn cut(&mut self, bus: &dyn Bus, kill: u64, findings: &mut Findings) -> Result<()> {
+    ///
+    /// # Errors
+    /// The bus failed, or an output is none of the job's.
+    pub fn cut(&mut self, bus: &dyn Bus, kill: u64, findings: &mut Findings) -> Result<()> {
         let markers: Vec<u64> = (0..self.lanes)
             .map(|lane| Ok(outside::marker(&self.dir, PIPELINE, lane)?.map_or(0, |(_, epoch)| epoch)))
             .collect::<Result<_>>()?;

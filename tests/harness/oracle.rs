@@ -4,10 +4,10 @@
 //! Both the input and the outputs are partitioned by user, by the same function, and no partition is ever idle. So
 //! everything here follows from the order within a partition, however epochs, restarts and workers cut it up.
 
+use crate::ledger::{DELAY_MS, HORIZON_MS, LATENESS_MS, WINDOW_MS};
+use crate::{Result, outside};
 use distributary::payments::{AMOUNT_FAILS, AMOUNT_PANICS};
 use distributary_runtime::bus::{Bus, Record, TopicId};
-use harness::ledger::{DELAY_MS, HORIZON_MS, LATENESS_MS, WINDOW_MS};
-use harness::{Result, outside};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,22 +27,23 @@ struct Payment {
 }
 
 /// Payments and cents.
-pub(crate) type Total = (u64, i64);
+pub type Total = (u64, i64);
 
 /// What the topics must hold.
 #[derive(Default)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// By partition, the digest of each payment, in order.
-    pub(crate) relay: BTreeMap<u32, Vec<u64>>,
+    pub relay: BTreeMap<u32, Vec<u64>>,
     /// By user, the cents after the first, second, third payment.
-    pub(crate) spend: HashMap<String, Vec<i64>>,
+    pub spend: HashMap<String, Vec<i64>>,
     /// By user and start of the window; only windows that have ended.
-    pub(crate) windows: HashMap<(String, i64), Total>,
+    pub windows: HashMap<(String, i64), Total>,
     /// By payment id: how often.
-    pub(crate) windows_late: HashMap<u128, u32>,
-    pub(crate) dedup_late: HashMap<u128, u32>,
+    pub windows_late: HashMap<u128, u32>,
+    /// By payment id: how often.
+    pub dedup_late: HashMap<u128, u32>,
     /// By position: the digest of key and value.
-    pub(crate) dead: HashMap<(u32, u64), u64>,
+    pub dead: HashMap<(u32, u64), u64>,
 }
 
 /// What a partition has shown so far.
@@ -54,7 +55,10 @@ struct Partition {
 }
 
 /// Reads the input and says what must come of it.
-pub(crate) fn expect(bus: &dyn Bus, payments: TopicId) -> Result<Expected> {
+///
+/// # Errors
+/// The bus failed.
+pub fn expect(bus: &dyn Bus, payments: TopicId) -> Result<Expected> {
     let mut expected = Expected::default();
     let mut partitions: BTreeMap<u32, Partition> = BTreeMap::new();
     outside::read(bus, payments, &BTreeMap::new(), |partition, record| {

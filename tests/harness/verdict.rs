@@ -3,17 +3,21 @@
 
 use crate::cuts::Cuts;
 use crate::findings::Findings;
-use crate::oracle::{Expected, Total, id_of, original, relayed};
-use distributary_runtime::bus::{Bus, Record};
-use harness::ledger::{DEAD_LETTERS, DEDUP_LATE, OUTPUTS, RELAY, SPEND, WINDOWS, WINDOWS_LATE};
-use harness::{Result, outside};
+use crate::ledger::{DEAD_LETTERS, DEDUP_LATE, OUTPUTS, RELAY, SPEND, WINDOWS, WINDOWS_LATE};
+use crate::oracle::{self, Expected, Total, id_of, original, relayed};
+use crate::{Result, outside};
+use distributary_runtime::bus::{Bus, Record, TopicId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-/// Compares everything.
-pub(crate) fn judge(bus: &dyn Bus, cuts: &Cuts, expected: Expected, findings: &mut Findings) -> Result<()> {
+/// Compares every output with what the oracle says of this input, and with the cuts.
+///
+/// # Errors
+/// The bus failed, or an output is none of the job's.
+pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findings) -> Result<()> {
+    let expected = oracle::expect(bus, payments)?;
     let Expected { relay, spend, windows, windows_late, dedup_late, dead } = expected;
     let mut relay = Relay { found: relay.keys().map(|p| (*p, Vec::new())).collect(), expected: relay };
     let mut spend = Spend { expected: spend, payments: HashMap::new() };

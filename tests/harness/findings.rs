@@ -5,33 +5,38 @@ const EXAMPLES_MAX: usize = 12;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
+pub struct Findings {
     /// Results that should be there and are not, or are others.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Results that should not be there.
-    pub(crate) duplicated: u64,
+    pub duplicated: u64,
     /// Places where a reader saw part of a commit.
-    pub(crate) torn: u64,
+    pub torn: u64,
     /// Positions and keys, never payloads.
-    pub(crate) examples: Vec<String>,
+    pub examples: Vec<String>,
 }
 
 impl Findings {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.torn == 0
     }
 
-    pub(crate) fn lost(&mut self, count: u64, what: impl FnOnce() -> String) {
+    /// So many results are missing.
+    pub fn lost(&mut self, count: u64, what: impl FnOnce() -> String) {
         self.lost += count;
         self.example("lost", count, what);
     }
 
-    pub(crate) fn duplicated(&mut self, count: u64, what: impl FnOnce() -> String) {
+    /// So many results are too many.
+    pub fn duplicated(&mut self, count: u64, what: impl FnOnce() -> String) {
         self.duplicated += count;
         self.example("duplicated", count, what);
     }
 
-    pub(crate) fn torn(&mut self, what: impl FnOnce() -> String) {
+    /// A reader saw part of a commit.
+    pub fn torn(&mut self, what: impl FnOnce() -> String) {
         self.torn += 1;
         self.example("torn", 1, what);
     }

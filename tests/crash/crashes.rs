@@ -1,0 +1,36 @@
+//! A crash before and behind every durable step; again at the same one; again in the recovery from that.
+
+use crate::world::{PARTS, PATIENCE, World};
+use distributary_runtime::failpoint::Step;
+use harness::process::was_killed;
+use std::process::Stdio;
+
+#[test]
+fn a_crash_before_any_durable_step_changes_no_result() {
+    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(step, "before", i));
+}
+
+#[test]
+fn a_crash_behind_any_durable_step_changes_no_result() {
+    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(step, "after", i));
+}
+
+/// Steps of every recovery.
+const IN_RECOVERY: [&str; 4] = ["journal_start.before", "journal_start.after", "lane_fence.before", "lane_fence.after"];
+
+fn crash_at(step: Step, side: &str, turn: usize) {
+    let point = format!("{}.{side}", step.name());
+    // A later pass may be another path through the code; these two steps have only one in each life.
+    let again = if matches!(step, Step::JournalStart | Step::LaneFence) { 1 } else { 2 };
+    let crashes = [(point.as_str(), 1), (point.as_str(), again), (IN_RECOVERY[turn % IN_RECOVERY.len()], 1)];
+    let world = World::new();
+    for (part, (point, pass)) in crashes.into_iter().enumerate() {
+        world.produce(part as u64 % PARTS);
+        let launch = world.launch(&format!("{part}")).set("workers", 1 + part % 2).failpoint(format!("{point}:{pass}:crash"));
+        let mut process = launch.start(Stdio::null()).unwrap();
+        let status = process.end_within(PATIENCE).unwrap_or_else(|e| panic!("{point} was not reached {pass} times: {e}"));
+        assert!(was_killed(status), "{point}, pass {pass}: {status}{}", process.said());
+    }
+    world.run_to_end(&world.launch("end"));
+    world.assert_exact(&point);
+}

@@ -1,0 +1,166 @@
+//! A small input, the processes that work on it, and what they have written.
+
+use distributary::payments::{PaymentOptions, Payments};
+use distributary_connectors::sqlite::SqliteBus;
+use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicSpec};
+use distributary_runtime::journal::{Entry, History, Incarnation};
+use distributary_runtime::start::journal_topic;
+use distributary_runtime::time::monotonic;
+use harness::cuts::Cuts;
+use harness::findings::Findings;
+use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE};
+use harness::process::{Launch, Process, Signal};
+use harness::{outside, verdict};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long anything here may take: far more than it needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+const EVENTS: u64 = 300;
+const PARTITIONS: u32 = 2;
+/// Parts in which the input comes.
+pub(crate) const PARTS: u64 = 3;
+
+/// A data directory with a bus.
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) bus: SqliteBus,
+    pub(crate) payments: Topic,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = outside::bus(dir.path()).unwrap();
+        bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
+        let payments = bus.topic(PAYMENTS).unwrap().unwrap();
+        Self { dir, bus, payments }
+    }
+
+    /// Publishes one of the parts of the input.
+    pub(crate) fn produce(&self, part: u64) {
+        let size = EVENTS / PARTS;
+        let records = input().skip((part * size) as usize).take(size as usize).map(NewRecord::from).collect();
+        self.bus.produce(self.payments.id, records).unwrap();
+    }
+
+    /// A process with short epochs and frequent checkpoints, so that every step comes soon.
+    pub(crate) fn launch(&self, name: &str) -> Launch {
+        Launch::new(env!("CARGO_BIN_EXE_chaos"), "ledger", self.dir.path(), name)
+            .set("epoch_interval_ms", 2)
+            .set("idle_epoch_ms", 20)
+            .set("epoch_records_max", 20)
+            .set("checkpoint_interval_ms", 30)
+            .set("idle_after_ms", 24 * 3_600_000)
+    }
+
+    /// Waits until the process has worked off and saved everything that is published.
+    pub(crate) fn catch_up(&self, process: &mut Process) {
+        let until = monotonic() + PATIENCE;
+        while !outside::has_read_all(&self.bus, PIPELINE, self.payments.id).unwrap() {
+            assert!(process.ended().unwrap().is_none(), "the process has ended{}", process.said());
+            assert!(monotonic() < until, "the process does not catch up{}", process.said());
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    /// Runs a process until everything is done, and stops it in order.
+    pub(crate) fn run_to_end(&self, launch: &Launch) {
+        let before = self.owner();
+        let mut process = launch.start(Stdio::null()).unwrap();
+        // When there is nothing to be done, it has caught up before it can be stopped.
+        wait_until("the process is live", || self.owner() != before && !process.phase().recovering);
+        self.catch_up(&mut process);
+        stop(&mut process);
+    }
+
+    /// Whose the pipeline is.
+    pub(crate) fn owner(&self) -> Option<(Incarnation, Token)> {
+        self.journal_entries().and_then(|entries| History::read(&entries).unwrap().owner)
+    }
+
+    /// The journal as it stands.
+    pub(crate) fn journal(&self) -> Vec<(u64, Entry)> {
+        let entries = self.journal_entries().unwrap();
+        entries.iter().map(|(at, bytes)| (at.0, Entry::decode(*at, bytes).unwrap())).collect()
+    }
+
+    /// What the journal says.
+    pub(crate) fn history(&self) -> History {
+        History::read(&self.journal_entries().unwrap()).unwrap()
+    }
+
+    fn journal_entries(&self) -> Option<Vec<(Offset, Vec<u8>)>> {
+        let topic = self.bus.topic(&journal_topic(PIPELINE)).unwrap()?;
+        Some(self.bus.read_journal(topic.id, Offset(0)).unwrap().entries)
+    }
+
+    /// Where an object of the checkpoint store lies.
+    pub(crate) fn object(&self, name: &str) -> PathBuf {
+        self.dir.path().join("checkpoints").join(name)
+    }
+
+    /// Every output topic, record for record.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        let mut logs = Vec::new();
+        for name in OUTPUTS {
+            let Some(topic) = self.bus.topic(name).unwrap() else { continue };
+            let read = |partition, record: &_| {
+                logs.push(format!("{name}[{partition}] {record:?}"));
+                Ok(())
+            };
+            outside::read(&self.bus, topic.id, &BTreeMap::new(), read).unwrap();
+        }
+        logs.sort_unstable();
+        logs
+    }
+
+    /// What the oracle finds wrong with the outputs.
+    pub(crate) fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        verdict::judge(&self.bus, self.payments.id, &Cuts::new(self.dir.path(), 1), &mut findings).unwrap();
+        findings
+    }
+
+    /// Every result stands exactly once.
+    pub(crate) fn assert_exact(&self, what: &str) {
+        let findings = self.findings();
+        assert!(findings.is_empty(), "{what}: {findings:#?}");
+    }
+}
+
+/// The whole input.
+pub(crate) fn input() -> Payments {
+    let options = PaymentOptions {
+        count: EVENTS,
+        users: 20,
+        seed: 7,
+        rate_per_s: 5,
+        duplicates_per_mille: 50,
+        late_per_mille: 100,
+        late_by_ms: harness::ledger::HORIZON_MS as u64,
+        bad_per_mille: 50,
+        ..PaymentOptions::default()
+    };
+    Payments::new(options).unwrap()
+}
+
+/// Stops a process in order.
+pub(crate) fn stop(process: &mut Process) {
+    process.signal(Signal::Terminate);
+    let status = process.end_within(PATIENCE).unwrap();
+    assert!(status.success(), "{status}{}", process.said());
+}
+
+/// Waits until something is true.
+pub(crate) fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let until = monotonic() + PATIENCE;
+    while !is() {
+        assert!(monotonic() < until, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,128 @@
+//! An old process that wakes up changes nothing: not the journal, not the objects a newer one needs, not a sink.
+
+use crate::world::{PATIENCE, World, stop, wait_until};
+use distributary_runtime::bus::Token;
+use distributary_runtime::failpoint::Step;
+use distributary_runtime::journal::{Entry, Incarnation};
+use distributary_runtime::state::CheckpointStore;
+use harness::ledger::PIPELINE;
+use harness::outside;
+use harness::process::{Process, Signal};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// What a process says when a newer one owns its pipeline.
+const FENCED: i32 = 3;
+/// A process may be paused while it holds the one write lock of the embedded bus. Then nobody gets on, and the scene is
+/// set up again.
+const SCENES_MAX: usize = 10;
+
+#[test]
+fn a_process_paused_before_any_durable_step_changes_nothing_when_it_wakes() {
+    Step::ALL.into_iter().for_each(|step| wake_at(step, "before"));
+}
+
+#[test]
+fn a_process_paused_behind_any_durable_step_changes_nothing_when_it_wakes() {
+    Step::ALL.into_iter().for_each(|step| wake_at(step, "after"));
+}
+
+fn wake_at(step: Step, side: &str) {
+    let point = format!("{}.{side}", step.name());
+    let scene = (0..SCENES_MAX).find_map(|_| paused_at(&point));
+    let (world, mut old) = scene.unwrap_or_else(|| panic!("{point}: the paused process always holds the bus's lock"));
+    world.produce(1);
+    world.run_to_end(&world.launch("new"));
+    let before = Everything::of(&world);
+    old.signal(Signal::Continue);
+    let has_entered = !matches!((step, side), (Step::TopicCreate, _) | (Step::JournalStart, "before"));
+    if has_entered {
+        let status = old.end_within(PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(FENCED), "{point}: {status}{}", old.said());
+        before.assert_untouched(&Everything::of(&world), &point);
+    } else {
+        // It had not entered the journal: it is the newest process now, and its pipeline is its own.
+        wait_until("the woken process has entered", || world.owner() != before.owner);
+    }
+    world.produce(2);
+    if has_entered {
+        world.run_to_end(&world.launch("newest"));
+    } else {
+        world.catch_up(&mut old);
+        stop(&mut old);
+    }
+    world.assert_exact(&point);
+}
+
+/// A process that stands still at this point; `None` if it holds the bus's lock.
+fn paused_at(point: &str) -> Option<(World, Process)> {
+    let world = World::new();
+    world.produce(0);
+    let launch = world.launch("old").failpoint(format!("{point}:1:stop"));
+    let mut old = launch.start(Stdio::null()).unwrap();
+    let paused = old.wait_until(PATIENCE, Process::is_paused).unwrap();
+    assert!(paused, "{point} was not reached{}", old.said());
+    let bus = Connection::open(world.dir.path().join("bus.sqlite")).unwrap();
+    bus.busy_timeout(Duration::ZERO).unwrap();
+    bus.execute_batch("BEGIN IMMEDIATE; ROLLBACK").ok()?;
+    Some((world, old))
+}
+
+/// Everything that an old process could harm.
+struct Everything {
+    owner: Option<(Incarnation, Token)>,
+    journal: Vec<(u64, Entry)>,
+    logs: Vec<String>,
+    marker: Option<(u32, u64)>,
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl Everything {
+    fn of(world: &World) -> Self {
+        let mut objects = BTreeMap::new();
+        let store = CheckpointStore::open(&format!("file://{}", world.object("").display())).unwrap();
+        for stored in store.list(&format!("state/{PIPELINE}")).unwrap() {
+            objects.insert(stored.name.clone(), store.get(&stored.name).unwrap().to_vec());
+        }
+        Self {
+            owner: world.owner(),
+            journal: world.journal(),
+            logs: world.logs(),
+            marker: outside::marker(world.dir.path(), PIPELINE, 0).unwrap(),
+            objects,
+        }
+    }
+
+    /// What the old process leaves behind in objects of its own is garbage that the next checkpoint takes away.
+    fn assert_untouched(&self, after: &Self, point: &str) {
+        assert!(self.journal == after.journal, "{point}: the journal has changed");
+        assert!(self.logs == after.logs, "{point}: an output has changed");
+        assert_eq!(self.marker, after.marker, "{point}: a marker has changed");
+        for (name, bytes) in &self.objects {
+            assert!(after.objects.get(name) == Some(bytes), "{point}: {name} has changed");
+        }
+    }
+}
+
+#[test]
+fn of_two_starts_at_once_the_journal_chooses_one() {
+    let world = World::new();
+    for part in 0..3 {
+        world.produce(part);
+        let mut both = ["one", "other"].map(|name| world.launch(&format!("{name}{part}")).start(Stdio::null()).unwrap());
+        let mut ended = None;
+        wait_until("one of the two gives way", || {
+            ended = both.iter_mut().position(|process| process.ended().unwrap().is_some());
+            ended.is_some()
+        });
+        let loser = ended.unwrap();
+        let status = both[loser].ended().unwrap().unwrap();
+        assert_eq!(status.code(), Some(FENCED), "{status}{}", both[loser].said());
+        let winner = &mut both[1 - loser];
+        world.catch_up(winner);
+        stop(winner);
+    }
+    world.assert_exact("two starts at once");
+}
