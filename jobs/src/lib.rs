@@ -22,11 +22,13 @@ pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::{Flow, KeyedStream, Stream, Tumbling, tumbling};
 pub use job::Job;
-#[doc(hidden)]
+/// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
 pub use serde;
 pub use sink::{Sink, json_lines, memory, stdout, topic, upsert};
 pub use test_job::TestJob;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
+/// Event ids are often UUIDs.
+pub use uuid;
 
 /// The `main` of a team's own binary: its jobs, with all commands.
 ///

@@ -8,6 +8,8 @@ mod poison;
 mod poison_kinds;
 mod poisoned_stream;
 mod rig;
+mod same_bytes;
 mod sinks;
+mod team_crate;
 mod topics;
 mod unruly_bus;

@@ -5,7 +5,7 @@ use distributary::{Event, Job, Timestamp, run};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
-use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicId, TopicSpec};
+use distributary_runtime::bus::{Bus, NewRecord, Offset, PartitionOffsets, Record, TopicId, TopicSpec};
 use distributary_runtime::engine::{self, Components, Minting, StartOptions};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::journal::{Entry, Fact, StartRequest};
@@ -19,6 +19,7 @@ use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::steering::Status;
 use distributary_runtime::time::{SystemClock, WallTime, monotonic};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -214,6 +215,30 @@ impl Rig {
     pub(crate) fn all(&self, topic: &str) -> Vec<Record> {
         let held: u64 = self.calm.offsets(self.id(topic)).unwrap().iter().map(|o| o.end.0 - o.log_start.0).sum();
         self.read(topic, held as usize)
+    }
+
+    /// The same, by partition.
+    pub(crate) fn by_partition(&self, topic: &str) -> Vec<(u32, Vec<Record>)> {
+        let id = self.id(topic);
+        let read = |at: &PartitionOffsets| {
+            let mut consumer = self.calm.consumer(id, &[(at.partition, at.log_start)]).unwrap();
+            let (mut records, mut position) = (Vec::new(), at.log_start);
+            while position < at.end {
+                for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
+                    records.extend(batch.records);
+                    position = batch.position;
+                }
+            }
+            (at.partition, records)
+        };
+        self.calm.offsets(id).unwrap().iter().map(read).collect()
+    }
+
+    /// Whether a checkpoint of the job says that everything on the topic has been read, and all results of it are visible.
+    pub(crate) fn has_read(&self, job: Job, topic: &str) -> bool {
+        let id = self.id(topic);
+        let read: BTreeMap<u32, Offset> = self.calm.group(&job.to_string(), id).unwrap().into_iter().collect();
+        self.calm.offsets(id).unwrap().iter().all(|at| read.get(&at.partition) == Some(&at.end))
     }
 
     /// What the journal of a job says, oldest first.
