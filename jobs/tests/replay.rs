@@ -141,7 +141,7 @@ fn tell(story: &[Told], workers: &[u32], crashes: bool, lanes: u32) -> Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
     #[test]
     fn the_number_of_workers_changes_no_byte(story in story()) {
         let calm = tell(&story, &[1], false, 1);
