@@ -3,6 +3,8 @@
 //! Method: the same story told to jobs with other workers and restarts; and a story full of trouble, whose journal is then
 //! replayed from its first entry by another pipeline in calm.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, millis, mins, secs, sum, topic, tumbling, upsert};
 use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
 use distributary_connectors::sqlite::SqliteBus;
