@@ -3,7 +3,7 @@
 //! Method: the same story told to jobs with other workers and restarts; and a story full of trouble, whose journal is then
 //! replayed from its first entry by another pipeline in calm.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, millis, mins, secs, sum, topic, tumbling, upsert};
 use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
@@ -143,7 +143,7 @@ fn tell(story: &[Told], workers: &[u32], crashes: bool, lanes: u32) -> Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
     #[test]
     fn the_number_of_workers_changes_no_byte(story in story()) {
         let calm = tell(&story, &[1], false, 1);
