@@ -58,22 +58,20 @@ pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
             _ => None,
         })
     };
-    let missing = if !has.conditional_append {
-        Some(("append to a journal on a condition", "which every pipeline needs".to_string()))
-    } else if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
-        Some(("write results and marker in one step", format!("which sink topic `{name}` needs")))
-    } else if let Some(name) = writes(Some(TopicForm::Upsert)).filter(|_| !has.compaction) {
-        Some(("compact a topic by key", format!("which upsert topic `{name}` needs")))
-    } else {
-        None
+    let lacks = |what: &str, why: String| {
+        let what = format!("{} cannot {what}, which {why} needs", bus.describe());
+        Err(Error::refused(what, "run the job on a bus that can, or change its sinks"))
     };
-    match missing {
-        None => Ok(()),
-        Some((what, why)) => Err(Error::refused(
-            format!("{} cannot {what}, {why}", bus.describe()),
-            "run the job on a bus that can, or change its sinks",
-        )),
+    if !has.conditional_append {
+        return lacks("append to a journal on a condition", "every pipeline".into());
     }
+    if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
+        return lacks("write results and marker in one step", format!("sink topic `{name}`"));
+    }
+    if let Some(name) = writes(Some(TopicForm::Upsert)).filter(|_| !has.compaction) {
+        return lacks("compact a topic by key", format!("upsert topic `{name}`"));
+    }
+    Ok(())
 }
 
 /// The journal's topic of a pipeline.
