@@ -4,6 +4,7 @@ use crate::codec::new_record;
 use crate::event::Event;
 use crate::run::{connect, pipeline, target_name};
 use crate::{Job, Timestamp};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicSpec};
@@ -15,7 +16,7 @@ use distributary_runtime::plan::{Plan, SinkTarget};
 use distributary_runtime::report::{Command, Report, Reports};
 use distributary_runtime::settings::Settings;
 use distributary_runtime::state::CheckpointStore;
-use distributary_runtime::time::{EventTime, ManualClock, WallTime};
+use distributary_runtime::time::{EventTime, ManualClock, WallTime, monotonic};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// How long a step of a test may take before the test fails: far more than any needs.
 const STEP_MAX: Duration = Duration::from_secs(60);
+/// How often a waiting test looks whether the job has ended.
+const TURN: Duration = Duration::from_millis(20);
 /// Partitions of the topics a test makes: more than one, so that order between keys is not taken for granted.
 const PARTITIONS: u32 = 2;
 
@@ -46,6 +49,20 @@ pub struct TestJob {
 struct Running {
     reports: Reports,
     thread: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    /// Whether the answer comes. A job that has ended has none, but may leave the question in its queue.
+    fn waits_for<T>(&self, answer: &Receiver<T>) -> bool {
+        let began = monotonic();
+        loop {
+            match answer.recv_timeout(TURN) {
+                Ok(_) => return true,
+                Err(RecvTimeoutError::Timeout) if !self.thread.is_finished() && began.elapsed() < STEP_MAX => {}
+                Err(_) => return answer.try_recv().is_ok(),
+            }
+        }
+    }
 }
 
 impl TestJob {
@@ -217,7 +234,7 @@ impl TestJob {
         let Some(running) = &self.running else { panic!("the job is not running: `restart()` it") };
         let (answer, answered) = crossbeam_channel::bounded(1);
         running.reports.send(Report::Command(Command::Seal { watermark, answer }));
-        if answered.recv_timeout(STEP_MAX).is_err() {
+        if !running.waits_for(&answered) {
             let Some(Running { reports, thread }) = self.running.take() else { unreachable!("it was there above") };
             reports.halt();
             match thread.join() {

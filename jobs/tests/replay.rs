@@ -12,7 +12,8 @@ use distributary_runtime::bus::{
 };
 use distributary_runtime::engine::{self, Components, Minting, StartOptions};
 use distributary_runtime::error::{Error, Response};
-use distributary_runtime::journal::{Entry, Fact, Incarnation, StartRequest};
+use distributary_runtime::failpoint::Step;
+use distributary_runtime::journal::{Entry, Fact, History, Incarnation, StartRequest};
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::{Command, Report, Reports};
@@ -75,6 +76,11 @@ fn poison(user: u8, at_ms: i64) -> NewRecord {
     NewRecord { partition: None, timestamp: WallTime(at_ms), key, value, headers: Vec::new() }
 }
 
+/// How long a step may take before the test fails: far more than any needs.
+const STEP_MAX: Duration = Duration::from_secs(60);
+/// The most partitions the source gets while the story goes on.
+const PARTITIONS_MAX: u32 = 5;
+
 /// A record as its readers see it.
 type Seen = (u64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, i64);
 
@@ -85,7 +91,7 @@ type Output = Vec<Vec<(u32, Vec<Seen>)>>;
 
 /// A step of a story that is told to several jobs.
 #[derive(Clone, Debug)]
-enum Step {
+enum Told {
     /// (id, user, seconds, cents)
     Pay(u64, u8, i64, i64),
     Poison(u8, i64),
@@ -97,33 +103,33 @@ enum Step {
     Crash,
 }
 
-fn story() -> impl Strategy<Value = Vec<Step>> {
+fn story() -> impl Strategy<Value = Vec<Told>> {
     let step = prop_oneof![
-        12 => (0..40_u64, 0..6_u8, 0..60_i64, 1..30_i64).prop_map(|(id, user, at, cents)| Step::Pay(id, user, at, cents)),
-        1 => (0..6_u8, 0..60_i64).prop_map(|(user, at)| Step::Poison(user, at)),
-        3 => Just(Step::Settle),
-        2 => (0..80_i64).prop_map(Step::Advance),
-        1 => Just(Step::Stop),
-        2 => Just(Step::Crash),
+        12 => (0..40_u64, 0..6_u8, 0..60_i64, 1..30_i64).prop_map(|(id, user, at, cents)| Told::Pay(id, user, at, cents)),
+        1 => (0..6_u8, 0..60_i64).prop_map(|(user, at)| Told::Poison(user, at)),
+        3 => Just(Told::Settle),
+        2 => (0..80_i64).prop_map(Told::Advance),
+        1 => Just(Told::Stop),
+        2 => Just(Told::Crash),
     ];
     prop::collection::vec(step, 1..60)
 }
 
 /// Tells a story to a job; at each of its (re)starts it has the next number of workers.
-fn tell(story: &[Step], workers: &[u32], crashes: bool, lanes: u32) -> Output {
+fn tell(story: &[Told], workers: &[u32], crashes: bool, lanes: u32) -> Output {
     let mut workers = workers.iter().copied().cycle();
     let mut next = || workers.next().unwrap();
     let mut t = TestJob::with(ORIGINAL, Settings { workers: next(), lanes, ..Settings::default() });
     for step in story {
         match step {
-            Step::Pay(id, user, at, cents) => t.push(payment(*id, *user, at * 1_000, *cents)),
-            Step::Poison(user, at) => t.push_raw("payments", poison(*user, *at)),
-            Step::Settle => t.settle(),
-            Step::Advance(to) => t.advance_to(secs(*to as u64)),
+            Told::Pay(id, user, at, cents) => t.push(payment(*id, *user, at * 1_000, *cents)),
+            Told::Poison(user, at) => t.push_raw("payments", poison(*user, *at)),
+            Told::Settle => t.settle(),
+            Told::Advance(to) => t.advance_to(secs(*to as u64)),
             // What is not settled might be in the last epoch or not.
-            Step::Stop => t.settle().stop().restart_with(next()),
-            Step::Crash if crashes => t.restart_with(next()),
-            Step::Crash => &mut t,
+            Told::Stop => t.settle().stop().restart_with(next()),
+            Told::Crash if crashes => t.restart_with(next()),
+            Told::Crash => &mut t,
         };
     }
     t.advance_to(secs(100));
@@ -135,7 +141,7 @@ fn tell(story: &[Step], workers: &[u32], crashes: bool, lanes: u32) -> Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
     #[test]
     fn the_number_of_workers_changes_no_byte(story in story()) {
         let calm = tell(&story, &[1], false, 1);
@@ -287,11 +293,16 @@ impl World {
             read_ahead_bytes: 200 + self.random.below(4_000),
             workers: 1 + self.random.below(4) as u32,
             lanes: self.lanes,
+            metadata_interval_ms: 2,
             ..Settings::default()
         }
     }
 
     fn start(&mut self, job: Job, minting: Minting) -> Running {
+        self.start_with(job, minting, StartRequest::Resume, false)
+    }
+
+    fn start_with(&mut self, job: Job, minting: Minting, request: StartRequest, accept_gap: bool) -> Running {
         let settings = self.settings();
         self.incarnations += 1;
         let bus: Arc<dyn Bus> = self.bus.clone();
@@ -310,7 +321,7 @@ impl World {
             metrics: Metrics::new("test"),
             status: Arc::new(|_| {}),
         };
-        let options = StartOptions { incarnation: self.incarnations, request: StartRequest::Resume, accept_gap: false, minting };
+        let options = StartOptions { incarnation: self.incarnations, request, accept_gap, minting };
         let pipeline = distributary::run::pipeline(job);
         let (reports, inbox) = Reports::new();
         let to = reports.clone();
@@ -348,7 +359,7 @@ impl World {
     fn wait(&self, job: Job, running: &Running, entries: u64) {
         let (target, began) = (self.journal_end(job) + entries, monotonic());
         while self.journal_end(job) < target && !running.thread.is_finished() {
-            assert!(began.elapsed() < Duration::from_secs(60), "{job}: nothing gets on");
+            assert!(began.elapsed() < STEP_MAX, "{job}: nothing gets on");
             std::thread::yield_now();
         }
     }
@@ -356,13 +367,26 @@ impl World {
     /// Binds everything that is on the bus and waits until it is visible.
     fn seal(&mut self, job: Job, watermark: EventTime) {
         *self.bus.random.lock().unwrap() = None;
-        let Running { reports, thread } = self.start(job, Minting::Sealed);
+        let running = self.start(job, Minting::Sealed);
+        self.settle(job, running, watermark).unwrap();
+    }
+
+    /// As [`World::seal`], with an incarnation that has been started; why it ended, if it did.
+    fn settle(&self, job: Job, running: Running, watermark: EventTime) -> Result<()> {
+        let Running { reports, thread } = running;
         let (answer, answered) = crossbeam_channel::bounded(1);
         reports.send(Report::Command(Command::Seal { watermark, answer }));
-        let answered = answered.recv_timeout(Duration::from_secs(60));
+        let began = monotonic();
+        let mut answer = answered.recv_timeout(millis(20));
+        // A question that nobody hears any more stays in the queue.
+        while answer.is_err() && !thread.is_finished() && began.elapsed() < STEP_MAX {
+            answer = answered.recv_timeout(millis(20));
+        }
+        let answered = answer.or_else(|_| answered.recv_timeout(Duration::ZERO));
         reports.halt();
         let ended = thread.join().unwrap();
-        assert!(answered.is_ok(), "{job} did not settle: {ended:?}");
+        assert!(answered.is_ok() || ended.is_err(), "{job} did not settle");
+        ended
     }
 
     fn output(&self, name: &str) -> Output {
@@ -390,6 +414,25 @@ impl World {
         topics.iter().map(read).collect()
     }
 
+    /// Damages the newest checkpoint, if the one before is whole.
+    fn damage(&self, job: Job) {
+        let Some(journal) = self.bus.topic(&journal_topic(&job.to_string())).unwrap() else { return };
+        let history = History::read(&self.bus.read_journal(journal.id, Offset(0)).unwrap().entries).unwrap();
+        if let [.., before, newest] = &history.checkpoints[..]
+            && self.store.manifest(&before.manifest).is_ok()
+        {
+            self.store.put(Step::ManifestPut, &newest.manifest, "damaged".into()).unwrap();
+        }
+    }
+
+    /// Adds a partition to what is read.
+    fn add_partition(&self) {
+        let partitions = self.bus.topic("payments").unwrap().unwrap().spec.partitions;
+        if partitions < PARTITIONS_MAX {
+            self.bus.add_partitions("payments", partitions + 1).unwrap();
+        }
+    }
+
     /// Gives another pipeline the journal of the first, from its first entry on and without its checkpoints.
     fn copy_journal(&self, from: Job, to: Job) -> usize {
         let journal = self.id(&journal_topic(&from.to_string()));
@@ -414,6 +457,11 @@ impl World {
             };
             copy.push(Entry { incarnation: Incarnation(u128::MAX), fact }.encode());
         }
+        // Its outputs have the partitions that those of the first have got.
+        for (name, like) in outputs(to.name()).into_iter().zip(outputs(from.name())) {
+            let spec = self.bus.topic(&like).unwrap().unwrap().spec;
+            self.bus.create_topic(&TopicSpec { name, ..spec }).unwrap();
+        }
         self.bus.create_topic(&TopicSpec::journal(journal_topic(&to.to_string()))).unwrap();
         let journal = self.id(&journal_topic(&to.to_string()));
         assert_eq!(self.bus.bus.append_journal(journal, Offset(0), &copy).unwrap(), Appended::At(Offset(0)));
@@ -436,6 +484,11 @@ fn trouble(seed: u64) {
     for _ in 0..12 {
         let records = world.random.below(60);
         world.publish(records);
+        match world.random.below(6) {
+            0 if running.is_none() => world.damage(ORIGINAL),
+            1 => world.add_partition(),
+            _ => {}
+        }
         let now = running.take().unwrap_or_else(|| world.start(ORIGINAL, Minting::Timed));
         let entries = world.random.below(25);
         world.wait(ORIGINAL, &now, entries);
@@ -502,4 +555,69 @@ fn results_follow_from_the_bus_and_the_journal_alone() {
         eprintln!("seed {seed}");
         trouble(seed);
     }
+}
+
+// Gaps.
+
+impl World {
+    /// Retention takes everything that is on the bus.
+    fn expire(&self) {
+        let far = WallTime(SystemClock.now().0 + 365 * 24 * 3_600_000);
+        assert!(self.bus.bus.maintain(far).unwrap() > 0);
+    }
+
+    fn go(&mut self, request: StartRequest, accept_gap: bool) -> Result<()> {
+        let running = self.start_with(ORIGINAL, Minting::Sealed, request, accept_gap);
+        self.settle(ORIGINAL, running, EventTime::MIN)
+    }
+
+    fn results(&self) -> usize {
+        self.output("original").iter().flatten().map(|(_, records)| records.len()).sum()
+    }
+}
+
+/// A world whose source forgets.
+fn forgetful() -> World {
+    let world = World::new(7);
+    world.bus.delete_topic("payments").unwrap();
+    world.bus.create_topic(&TopicSpec::new("payments", 3)).unwrap();
+    world
+}
+
+#[test]
+fn a_gap_behind_the_last_checkpoint_is_skipped_when_an_operator_says_so() {
+    let mut world = forgetful();
+    world.publish(50);
+    // There is no past yet, and nothing is missing.
+    world.go(StartRequest::Resume, true).unwrap();
+    let stopped = world.start(ORIGINAL, Minting::Timed);
+    engine::stop(&stopped.reports);
+    stopped.thread.join().unwrap().unwrap();
+    world.publish(50);
+    world.expire();
+    let error = world.go(StartRequest::Resume, false).unwrap_err();
+    assert!(matches!(error, Error::Bus(BusError::OutOfRange { .. })), "{error}");
+    assert!(error.to_string().contains("--accept-gap"), "{error}");
+    world.go(StartRequest::Resume, true).unwrap();
+    world.publish(50);
+    // Who comes later finds it accepted.
+    world.go(StartRequest::Resume, false).unwrap();
+    assert!(world.results() > 0);
+}
+
+#[test]
+fn a_gap_in_what_must_be_replayed_takes_a_new_generation() {
+    let mut world = forgetful();
+    world.publish(50);
+    // Visible, and in no checkpoint.
+    world.go(StartRequest::Resume, false).unwrap();
+    world.expire();
+    for accept_gap in [false, true] {
+        let error = world.go(StartRequest::Resume, accept_gap).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(error.to_string().contains("--from-zero"), "{error}");
+    }
+    world.publish(50);
+    world.go(StartRequest::FromZero, true).unwrap();
+    assert!(world.results() > 0);
 }

@@ -1,6 +1,6 @@
 //! Goal: the face of the architecture page works as it stands there, and a crash changes nothing.
 
-use distributary::{Event, Flow, Result, TestJob, Timestamp, count, job, secs, sum, topic, tumbling};
+use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, job, secs, sum, topic, tumbling, upsert};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -55,4 +55,18 @@ fn a_crash_changes_nothing() {
     rough.advance_to(secs(60));
     assert_eq!(calm.rows("fraud.spend"), rough.rows("fraud.spend"));
     assert_eq!(calm.rows("fraud.spend").len(), 8);
+}
+
+/// A topic cannot be both: known when the job starts, and said at once, not when the test has waited long enough.
+#[test]
+fn a_job_that_cannot_start_fails_its_test_at_once() {
+    let both = |flow: &Flow<'_>| {
+        flow.read::<Payment>()?.to(topic("both")).to(upsert("both"));
+        Ok(())
+    };
+    let began = distributary_runtime::time::monotonic();
+    let failed = std::panic::catch_unwind(|| TestJob::new(Job::new("both", "fraud", "", both)).settle().stop().dead_letters());
+    let reason = failed.err().and_then(|panic| panic.downcast::<String>().ok()).unwrap();
+    assert!(reason.starts_with("the job cannot go on: sink topic `both` has the form"), "{reason}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
 }

@@ -236,6 +236,7 @@ fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> 
     let first = Mutex::new(Some((steering, inbox)));
     let guards = timely::execute(timely::Config { communication, worker }, move |worker| {
         let _guard = HaltOnPanic(&shared.reports);
+        shared.reports.work_here();
         let steering = if worker.index() == 0 { first.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let result = work(worker, &shared, steering);
         if result.is_err() {

@@ -9,7 +9,7 @@ use crate::time::{Epoch, Watermark};
 use crate::upkeep::Done;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
 /// Reports that may wait. A reader that outruns the minter blocks here, which is the right thing for it to do.
@@ -75,6 +75,7 @@ pub enum Command {
 pub struct Reports {
     sender: Sender<Report>,
     minter: Arc<OnceLock<Thread>>,
+    workers: Arc<Mutex<Vec<Thread>>>,
     halted: Arc<AtomicBool>,
 }
 
@@ -83,12 +84,17 @@ impl Reports {
     #[must_use]
     pub fn new() -> (Self, Receiver<Report>) {
         let (sender, receiver) = bounded(WAITING_MAX);
-        (Self { sender, minter: Arc::default(), halted: Arc::default() }, receiver)
+        (Self { sender, minter: Arc::default(), workers: Arc::default(), halted: Arc::default() }, receiver)
     }
 
     /// The calling thread is the one that reads: it is woken at each report.
     pub fn read_here(&self) {
         let _ = self.minter.set(std::thread::current());
+    }
+
+    /// The calling thread is a worker: it is woken when the pipeline ends.
+    pub fn work_here(&self) {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::current());
     }
 
     /// Tells the minter. When the pipeline has ended there is nobody to tell.
@@ -116,7 +122,7 @@ impl Reports {
     /// Ends the pipeline: every thread stops at its next turn.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::SeqCst);
-        self.wake();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Thread::unpark);
     }
 
     /// Whether the pipeline ends.

@@ -12,8 +12,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Facts that may wait to be written: more epochs than may be in flight.
-const WAITING_MAX: usize = 4_096;
+/// Facts that may wait to be written: more than epochs may be in flight, so that worker 0 never waits for the scribe. (If
+/// both waited, the scribe for room among the reports, nobody would get on.)
+pub(crate) const WAITING_MAX: usize = 4_096;
 /// Facts that are written in one append, so that a bus with a single writer is not held up.
 const APPEND_MAX: usize = 64;
 /// Pause before a journal that did not answer is read back.

@@ -111,7 +111,8 @@ const RANGES: [(&str, u64, u64); 12] = [
     ("idle_epoch_ms", 1, DAY_MS),
     ("epoch_records_max", 1, 100_000_000),
     ("epoch_bytes_max", 1, 64 * 1024 * MIB),
-    ("epochs_in_flight_max", 1, 1_000_000),
+    // The journal's writer takes them all without making worker 0 wait.
+    ("epochs_in_flight_max", 1, crate::scribe::WAITING_MAX as u64 / 2),
     ("bytes_in_flight_max", 1, 1024 * 1024 * MIB),
     ("checkpoint_interval_ms", 1, DAY_MS),
     ("idle_after_ms", 1, DAY_MS),

@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
-use distributary_runtime::bus::Token;
-use distributary_runtime::key::stable_hash;
+use distributary_runtime::binding::{Binding, Control, Feed, Lift, PartitionPosition, Positions, Range, SourcePartition};
+use distributary_runtime::bus::{Offset, Token, TopicId};
+use distributary_runtime::journal::{Checkpoint, Entry, Fact, Incarnation, Start};
+use distributary_runtime::key::{decode, encode, stable_hash};
 use distributary_runtime::state::{
     Entries, KeyedState, Manifest, ManifestHead, ObjectHeader, ObjectWriter, Snapshot, StateObject, Written,
 };
-use distributary_runtime::time::Epoch;
+use distributary_runtime::time::{Epoch, EventTime, WallTime};
 use std::path::Path;
 
 fn golden(name: &str, today: &[u8]) -> Bytes {
@@ -93,4 +95,89 @@ fn manifests_of_version_1() {
     assert_eq!(read.name(), "state/fraud.spend=2fstreaming/2/00000000000000000042/manifest-300");
     assert_eq!(read.objects().into_iter().collect::<Vec<_>>(), [&first, &second]);
     assert_eq!(read.state("spend").unwrap().groups.values().map(Vec::len).max(), Some(2));
+}
+
+fn feed(source: u16, partition: SourcePartition) -> Feed {
+    Feed { source, partition }
+}
+
+fn bus(partition: u32) -> SourcePartition {
+    SourcePartition::Bus { topic: TopicId(*b"0123456789abcdef"), partition }
+}
+
+/// One entry of every kind, and every kind of source partition.
+fn entries() -> [(&'static str, Fact); 5] {
+    let start = Start {
+        generation: 2,
+        fingerprint: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+        at: WallTime(1_750_000_000_000),
+        positions: vec![(feed(0, bus(0)), Offset(0)), (feed(1, bus(300)), Offset(u64::MAX))],
+        accepted_gaps: vec![(feed(0, bus(1)), Offset(5), Offset(70_000))],
+    };
+    let range = |source, partition, max_time| Range {
+        feed: feed(source, partition),
+        from: Offset(70_000),
+        upto: Offset(70_300),
+        records: 299,
+        max_time,
+    };
+    let binding = Binding {
+        epoch: Epoch(4_711),
+        closed_at: WallTime(1_750_000_000_010),
+        watermark: EventTime(-1),
+        ranges: vec![
+            range(0, bus(1), EventTime(1_749_999_999_999)),
+            range(1, SourcePartition::Archive { slice: 9 }, EventTime::MIN),
+            range(1, SourcePartition::Recall { deletion: 3 }, EventTime(i64::MAX)),
+            range(2, SourcePartition::Control { partition: 0 }, EventTime(0)),
+        ],
+        lifts: vec![Lift { feed: feed(0, bus(1)), to: EventTime(1_749_999_000_000) }],
+        controls: vec![Control::Checkpoint],
+    };
+    let nothing = Binding {
+        epoch: Epoch(u64::MAX),
+        closed_at: WallTime(-5),
+        watermark: EventTime::MIN,
+        ranges: Vec::new(),
+        lifts: Vec::new(),
+        controls: Vec::new(),
+    };
+    let checkpoint = Checkpoint {
+        epoch: Epoch(4_711),
+        generation: 2,
+        fingerprint: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+        manifest: "state/fraud.spend/2/00000000000000004711/manifest-300".into(),
+        checksum: 0xfedc_ba98_7654_3210,
+    };
+    [
+        ("start", Fact::Start(start)),
+        ("binding", Fact::Binding(binding)),
+        ("binding-of-nothing", Fact::Binding(nothing)),
+        ("checkpoint", Fact::Checkpoint(checkpoint)),
+        ("retire", Fact::Retire { epoch: Epoch(4_000) }),
+    ]
+}
+
+#[test]
+fn journal_entries_of_version_1() {
+    for (name, fact) in entries() {
+        let entry = Entry { incarnation: Incarnation(0xfeed_0000_0000_0000_0000_0000_0000_beef), fact };
+        let kept = golden(&format!("journal-v1/{name}"), &entry.encode());
+        assert_eq!(Entry::decode(Offset(0), &kept).unwrap(), entry, "{name}");
+    }
+}
+
+/// They stand in manifests, as opaque bytes.
+#[test]
+fn positions_of_version_1() {
+    let at =
+        |resume, watermark| PartitionPosition { resume: Offset(resume), watermark, last_data_at: WallTime(1_750_000_000_000) };
+    let positions = Positions {
+        epoch: Epoch(4_711),
+        closed_at: WallTime(1_750_000_000_010),
+        watermark: Some(EventTime(1_749_999_000_000)),
+        feeds: [(feed(0, bus(1)), at(70_300, EventTime(1_749_999_999_999))), (feed(1, bus(0)), at(0, EventTime::MIN))].into(),
+    };
+    let kept = golden("positions-v1", &encode(&positions).unwrap());
+    assert_eq!(decode::<Positions>(&kept).unwrap(), positions);
 }

@@ -1,16 +1,16 @@
 //! The campaign: produce, start, kill, look, start again; in the end compare.
 
-use crate::kills::{self, Aim};
+use crate::kills::{self, Aim, Seen};
 use crate::producer::{self, Producer};
 use crate::random::Random;
 use crate::say;
-use distributary_runtime::bus::{Bus, TopicSpec};
+use distributary_runtime::bus::{Bus, TopicId, TopicSpec};
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
-use harness::process::{Launch, Process, Signal, was_killed};
+use harness::process::{Launch, Signal, was_killed};
 use harness::{Result, outside, verdict};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -27,6 +27,10 @@ const WORKERS_MAX: u64 = 3;
 /// How long the last life may take to work off what is left, for each thousand events.
 const CATCH_UP_PER_THOUSAND: Duration = Duration::from_millis(200);
 const CATCH_UP_MIN: Duration = Duration::from_secs(60);
+/// How long an orderly stop may take.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 /// A first guess of how long a recovery lasts.
 const RECOVERY_GUESS: Duration = Duration::from_millis(10);
 
@@ -41,11 +45,20 @@ pub(crate) struct Campaign {
 }
 
 /// What came of it.
+#[derive(Default)]
 pub(crate) struct Report {
     pub(crate) findings: Findings,
     pub(crate) in_commit: u64,
     pub(crate) in_recovery: u64,
-    pub(crate) recovery_p99_ms: u128,
+    /// From the start of a process to its first new epoch, of every life that came so far.
+    recoveries: Vec<Duration>,
+}
+
+/// How a life ended.
+struct Death {
+    in_commit: bool,
+    in_recovery: bool,
+    seen: Seen,
 }
 
 impl Campaign {
@@ -56,48 +69,48 @@ impl Campaign {
         let payments = bus.topic(PAYMENTS)?.ok_or("the topic was just made")?;
         let slice = self.events / (self.kills + 1);
         let producer = Producer::start(&self.dir, payments.id, producer::options(self.events, self.seed), slice)?;
-        let mut cuts = Cuts::new(&self.dir, self.lanes);
-        let mut findings = Findings::default();
-        let (mut in_commit, mut in_recovery, mut lives, mut recovery) = (0, 0, Vec::new(), RECOVERY_GUESS);
-        let mut aims = kills::deck(self.kills, &mut random);
-        for kill in 0..aims.len() {
-            producer.allow(slice * (kill as u64 + 1));
-            let aim = aims[kill];
-            let workers = 1 + random.below(WORKERS_MAX);
-            let mut launch = self.launch(workers);
-            if aim == Aim::Failpoint {
-                launch = launch.failpoint(kills::failpoint(&mut random));
-            }
-            let mut process = launch.start(Stdio::null())?;
-            let seen = kills::strike(&mut process, aim, recovery, &mut random)?;
-            let status = process.kill()?;
-            if !was_killed(status) {
-                return Err(format!("life {kill} ended by itself ({status}){}", process.said()).into());
-            }
-            let phase = process.phase();
-            let (commit, recovering) = (phase.step == Some(Step::LaneCommit), phase.recovering);
-            in_commit += u64::from(commit);
-            in_recovery += u64::from(recovering);
-            if let (Some(began), Some(live)) = (seen.recovery_began, seen.live) {
-                recovery = (recovery + live.saturating_sub(began)) / 2;
-                lives.push(live);
-            }
-            let missed = (aim == Aim::Commit && !commit) || (aim == Aim::Recovery && !recovering);
-            if let Some(spare) = aims[kill + 1..].iter_mut().find(|a| missed && **a == Aim::Anywhen) {
+        let (mut cuts, mut report) = (Cuts::new(&self.dir, self.lanes), Report::default());
+        let (mut aims, mut recovery) = (kills::deck(self.kills, &mut random), RECOVERY_GUESS);
+        for kill in 1..=self.kills {
+            producer.allow(slice * kill);
+            let Some(aim) = aims.pop() else { unreachable!("there is an aim for each kill") };
+            let death = self.life(aim, recovery, &mut random)?;
+            recovery = (recovery + death.seen.recovered_in().unwrap_or(recovery)) / 2;
+            let hit = match aim {
+                Aim::Commit => death.in_commit,
+                Aim::Recovery => death.in_recovery,
+                Aim::Anywhen | Aim::Failpoint => true,
+            };
+            if let Some(spare) = aims.iter_mut().find(|spare| !hit && **spare == Aim::Anywhen) {
                 *spare = aim;
             }
-            cuts.cut(&bus, kill as u64 + 1, &mut findings)?;
-            if (kill + 1) % 10 == 0 {
-                say(&format!("chaos: {} kills, {in_commit} in a commit, {in_recovery} in a recovery", kill + 1));
+            report.count(&death);
+            cuts.cut(&bus, kill, &mut report.findings)?;
+            if kill % 10 == 0 {
+                say(&format!("chaos: {kill} kills, {} in a commit, {} in a recovery", report.in_commit, report.in_recovery));
             }
         }
         producer.finish()?;
         self.finish(&bus, payments.id)?;
         say("chaos: everything is processed, comparing");
-        verdict::judge(&bus, payments.id, &cuts, &mut findings)?;
-        lives.sort_unstable();
-        let p99 = lives.get((lives.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
-        Ok(Report { findings, in_commit, in_recovery, recovery_p99_ms: p99.as_millis() })
+        verdict::judge(&bus, payments.id, &cuts, &mut report.findings)?;
+        Ok(report)
+    }
+
+    /// Starts the process and kills it.
+    fn life(&self, aim: Aim, recovery: Duration, random: &mut Random) -> Result<Death> {
+        let mut launch = self.launch(1 + random.below(WORKERS_MAX));
+        if aim == Aim::Failpoint {
+            launch = launch.failpoint(kills::failpoint(random));
+        }
+        let mut process = launch.start(Stdio::null())?;
+        let seen = kills::strike(&mut process, aim, recovery, random)?;
+        let status = process.kill()?;
+        if !was_killed(status) {
+            return Err(format!("a life ended by itself ({status}){}", process.said()).into());
+        }
+        let phase = process.phase();
+        Ok(Death { in_commit: phase.step == Some(Step::LaneCommit), in_recovery: phase.recovering, seen })
     }
 
     fn launch(&self, workers: u64) -> Launch {
@@ -109,13 +122,12 @@ impl Campaign {
     }
 
     /// The last life: works off what is left, and stops in order.
-    fn finish(&self, bus: &dyn Bus, payments: distributary_runtime::bus::TopicId) -> Result<()> {
+    fn finish(&self, bus: &dyn Bus, payments: TopicId) -> Result<()> {
         let mut process = self.launch(2).start(Stdio::null())?;
         let patience = CATCH_UP_MIN + CATCH_UP_PER_THOUSAND * u32::try_from(self.events / 1_000)?;
         let until = monotonic() + patience;
         while !outside::has_read_all(bus, PIPELINE, payments)? {
-            let look = Duration::from_millis(20);
-            process.wait_until(look, |_| false)?;
+            process.wait_until(LOOK, |_| false)?;
             if let Some(status) = process.ended()? {
                 return Err(format!("the last life ended by itself ({status}){}", process.said()).into());
             }
@@ -124,15 +136,26 @@ impl Campaign {
             }
         }
         process.signal(Signal::Terminate);
-        let status = end(&mut process)?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("the last life did not stop in order ({status}){}", process.said()).into())
+        let status = process.end_within(STOP_MAX)?;
+        if !status.success() {
+            return Err(format!("the last life did not stop in order ({status}){}", process.said()).into());
         }
+        Ok(())
     }
 }
 
-fn end(process: &mut Process) -> Result<std::process::ExitStatus> {
-    process.end_within(Duration::from_secs(30))
+impl Report {
+    fn count(&mut self, death: &Death) {
+        self.in_commit += u64::from(death.in_commit);
+        self.in_recovery += u64::from(death.in_recovery);
+        self.recoveries.extend(death.seen.live);
+    }
+
+    /// What one recovery in a hundred takes longer than.
+    pub(crate) fn recovery_p99(&self) -> Duration {
+        let mut sorted = self.recoveries.clone();
+        sorted.sort_unstable();
+        let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+        sorted.get(at).copied().unwrap_or_default()
+    }
 }

@@ -65,9 +65,14 @@ impl Seen {
         }
         phase
     }
+
+    /// From the start of the recovery to the first new epoch.
+    pub(crate) fn recovered_in(&self) -> Option<Duration> {
+        Some(self.live?.saturating_sub(self.recovery_began?))
+    }
 }
 
-/// Waits for the moment and kills. `recovery` is how long recoveries have lasted so far.
+/// Waits for the moment to kill. `recovery` is how long recoveries have lasted so far.
 pub(crate) fn strike(process: &mut Process, aim: Aim, recovery: Duration, random: &mut Random) -> Result<Seen> {
     let mut seen = Seen::default();
     match aim {

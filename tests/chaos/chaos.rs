@@ -79,13 +79,15 @@ fn attack(args: &Args) -> Result<bool> {
     let campaign = Campaign { binary, dir: dir.clone(), kills: args.kills, events: args.events, seed, lanes: args.lanes };
     let outcome = campaign.run();
     let kept = |outcome: &str| say(&format!("chaos: {outcome}; everything is kept in {}", dir.display()));
-    let Report { findings, in_commit, in_recovery, recovery_p99_ms } = match outcome {
+    let report = match outcome {
         Ok(report) => report,
         Err(error) => {
             kept("could not be carried through");
             return Err(error);
         }
     };
+    let recovery_p99_ms = report.recovery_p99().as_millis();
+    let Report { findings, in_commit, in_recovery, .. } = report;
     let Findings { lost, duplicated, torn, .. } = findings;
     let enough = in_commit >= args.kills / 4 && in_recovery >= args.kills / 8;
     let well = findings.is_empty() && enough;
