@@ -358,6 +358,29 @@ fn a_sink_cannot_encode() {
     assert_set_aside(no_key, bad(), "sink", PANICKED);
 }
 
+/// What an aggregate made has no record of the bus behind it: its dead letter says so by having neither key nor value.
+#[test]
+fn a_closure_behind_an_aggregate_panics() {
+    #[job(team = "fraud")]
+    fn totals(flow: &Flow) -> Result<()> {
+        let spend = flow.read::<Payment>()?.key_by(|p| p.user.clone()).aggregate("spend", sum(|p: &Payment| p.cents));
+        let checked = spend.map(|total| {
+            assert!(total.value >= 0, "{} has spent less than nothing", total.key);
+            total
+        });
+        checked.to(topic("fraud.out"));
+        Ok(())
+    }
+    log_all();
+    let mut t = TestJob::new(totals);
+    push(&mut t, [bad()].into_iter().chain(payments(0..6)));
+    assert_eq!(t.rows("fraud.out").len(), 3);
+    let letters: Vec<Record> = t.records("fraud.totals.dead-letters").into_iter().flat_map(|(_, r)| r).collect();
+    let [letter] = &letters[..] else { panic!("{} dead letters", letters.len()) };
+    assert_eq!((&letter.key, &letter.value), (&None, &None));
+    assert_eq!(header(letter, "cause"), format!("panicked: {CANARY} has spent less than nothing"));
+}
+
 /// Method: these very scenarios once more, in a process that logs all it can.
 #[test]
 fn nothing_of_a_record_is_printed() {
