@@ -122,6 +122,7 @@ pub fn run(
     let plan = plan(pipeline)?;
     let fingerprint = plan.fingerprint(settings.lanes);
     start::check_features(&*components.bus, &plan)?;
+    start::check_sinks(&*components.bus, &plan, &pipeline.name, options)?;
     let topics = start::topics(&*components.bus, &plan)?;
     let journal = start::ensure(&*components.bus, &crate::bus::TopicSpec::journal(start::journal_topic(&pipeline.name)))?;
     let entered = start::enter(pipeline, components, (&plan, fingerprint), &topics, &journal, options)?;

@@ -293,8 +293,8 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
     fn close(&mut self, binding: &Binding) {
         if let Some(mut updates) = self.stash.remove(&self.open) {
             if L::ORDER == Order::Canonical {
-                // What comes stands before what goes of the same origin: a sum never falls below what is there.
-                updates.sort_by_key(|(_, stamp, diff)| (*stamp, std::cmp::Reverse(*diff)));
+                // Of a correction the old goes before the new comes: a closure that keeps the first would not take the new.
+                updates.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
             }
             for update in updates {
                 self.logic.apply(update, &mut self.emit);

@@ -5,7 +5,7 @@ use crate::bus::{Appended, Bus, BusError, Marker, Offset, Token, Topic, TopicFor
 use crate::engine::{Components, Pipeline, StartOptions};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
-use crate::journal::{self, Checkpoint, Entry, Fact, History, Incarnation, Opening, Start};
+use crate::journal::{self, Checkpoint, Entry, Fact, History, Incarnation, Opening, Start, StartRequest};
 use crate::key;
 use crate::lanes::OpenLane;
 use crate::plan::{Plan, SinkNode, SinkTarget};
@@ -70,6 +70,32 @@ pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
     }
     if let Some(name) = writes(Some(TopicForm::Upsert)).filter(|_| !has.compaction) {
         return lacks("compact a topic by key", format!("upsert topic `{name}`"));
+    }
+    Ok(())
+}
+
+/// Topics that hold results of the generation that is resumed must still be there: one that was deleted would come back
+/// without them.
+///
+/// # Errors
+/// [`Error::Refused`], with the remedy.
+pub fn check_sinks(bus: &dyn Bus, plan: &Plan, pipeline: &str, options: &StartOptions) -> Result<()> {
+    let Some(journal) = bus.topic(&journal_topic(pipeline))?.filter(|_| options.request == StartRequest::Resume) else {
+        return Ok(());
+    };
+    let history = History::read(&bus.read_journal(journal.id, Offset(0))?.entries)?;
+    // A plan that has changed is refused for that, and may name other sinks.
+    if history.generation == 0 || history.last_epoch == history.since {
+        return Ok(());
+    }
+    for sink in plan.sinks() {
+        let SinkTarget::Topic { name, .. } = &sink.target else { continue };
+        if bus.topic(name)?.is_none() {
+            return Err(Error::refused(
+                format!("sink topic `{name}` is gone, and with it the results it held"),
+                "restore the topic, or write all results again as a new generation: `run --from-zero`",
+            ));
+        }
     }
     Ok(())
 }

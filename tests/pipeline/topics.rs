@@ -297,6 +297,18 @@ fn a_sink_topic_deleted_under_a_running_job_stops_it() {
 }
 
 #[test]
+fn a_sink_topic_deleted_while_the_job_was_stopped_takes_a_new_generation() {
+    let rig = Rig::new();
+    rig.topic("payments", 1);
+    rig.publish("payments", payments(0..10));
+    let running = rig.start(copies);
+    rig.read("fraud.copies", 10);
+    running.stop();
+    rig.calm.delete_topic("fraud.copies").unwrap();
+    assert_says(&rig.refusal(copies), "sink topic `fraud.copies` is gone", "run --from-zero");
+}
+
+#[test]
 fn a_journal_deleted_under_a_running_job_stops_it() {
     let rig = Rig::new();
     rig.topic("payments", 1);
