@@ -12,8 +12,8 @@ use distributary_operators::{PerKey, PerWindow, Window, aggregate, filter, key_b
 use distributary_runtime::error::Result;
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::{Key, stable_hash};
-use distributary_runtime::testing::{Step, drive, update};
-use distributary_runtime::time::{EventTime, monotonic};
+use distributary_runtime::testing::{drive, update};
+use distributary_runtime::time::{EventTime, Watermark, monotonic};
 use distributary_runtime::update::{Data, Origin, Stamp, Update};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ use std::time::Duration;
 
 const KEYS: u64 = 100_000;
 const EPOCH_RECORDS: u64 = 20_000;
+/// What a poll of the embedded bus brings.
+const BATCH_RECORDS: usize = 1_000;
 /// Events in a second of event time: ten for each key and window.
 const RATE_PER_S: u64 = 100_000;
 const DISORDER_MS: u64 = 500;
@@ -36,6 +38,9 @@ struct Payment<K> {
     user: K,
     amount_cents: i64,
 }
+
+/// The batches of an epoch, and its watermark.
+type Epoch<K> = (Vec<Vec<Update<Payment<K>>>>, Watermark);
 
 fn main() -> Result<()> {
     let flags = Flags::read(&[("events", 4e6), ("rounds", 5.0), ("payments", 1e6), ("case", 0.0)])?;
@@ -81,7 +86,7 @@ fn from_bus(payments: u64, rounds: u64) -> Result<serde_json::Value> {
 }
 
 /// Uniform keys, mildly out of order, none late.
-fn payments<K>(events: u64, key: impl Fn(u64) -> K) -> Vec<Step<Payment<K>>> {
+fn payments<K: Clone>(events: u64, key: impl Fn(u64) -> K) -> Vec<Epoch<K>> {
     let mut state = 1_u64;
     let mut random = move |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -96,8 +101,8 @@ fn payments<K>(events: u64, key: impl Fn(u64) -> K) -> Vec<Step<Payment<K>>> {
             seen = seen.max(time - DISORDER_MS as i64);
             update
         });
-        let updates = updates.collect();
-        Step { updates, watermark: EventTime(seen) }
+        let updates: Vec<_> = updates.collect();
+        (updates.chunks(BATCH_RECORDS).map(<[_]>::to_vec).collect(), EventTime(seen))
     };
     (0..events).step_by(EPOCH_RECORDS as usize).map(epoch).collect()
 }
@@ -159,14 +164,14 @@ fn timed(work: impl FnOnce() -> Tally) -> Run {
 /// Engine and hand in turn, each on a copy of its own that is made beforehand.
 fn compare<K: Key, Out: Data + Told, B>(
     rounds: u64,
-    steps: &[Step<Payment<K>>],
+    epochs: &[Epoch<K>],
     build: B,
-    hand: impl Fn(Vec<Step<Payment<K>>>) -> Tally,
+    hand: impl Fn(Vec<Epoch<K>>) -> Tally,
 ) -> Vec<[Run; 2]>
 where
     B: for<'s> Fn(&Graph<'s>, Collection<'s, Payment<K>>) -> Collection<'s, Out> + Copy + Send + Sync + 'static,
 {
-    let engine = |steps| {
+    let engine = |epochs| {
         let tally = Arc::new(Mutex::new(Tally::default()));
         let told = tally.clone();
         let look = move |_, batch: &[Update<Out>]| {
@@ -174,11 +179,11 @@ where
                 tally.look(batch);
             }
         };
-        drive(steps, build, look);
+        drive(epochs, build, look);
         tally.lock().map_or_else(|poisoned| *poisoned.into_inner(), |tally| *tally)
     };
     let round = |_| {
-        let (first, second) = (steps.to_vec(), steps.to_vec());
+        let (first, second) = (epochs.to_vec(), epochs.to_vec());
         let runs = [timed(|| engine(first)), timed(|| hand(second))];
         assert_eq!(runs[0].tally, runs[1].tally, "engine and hand give the same results in the same order");
         runs
@@ -206,11 +211,11 @@ fn build_stateless<'s>(graph: &Graph<'s>, input: Collection<'s, Payment<u64>>) -
     map(graph, &kept, |payment| payment.amount_cents * 2 + i64::from(payment.amount_cents > 90_000))
 }
 
-fn hand_stateless(steps: Vec<Step<Payment<u64>>>) -> Tally {
+fn hand_stateless(epochs: Vec<Epoch<u64>>) -> Tally {
     let mut tally = Tally::default();
-    for step in steps {
-        let mut out = Vec::with_capacity(step.updates.len());
-        for (payment, stamp, diff) in step.updates {
+    for (batches, _) in epochs {
+        let mut out = Vec::with_capacity(EPOCH_RECORDS as usize);
+        for (payment, stamp, diff) in batches.into_iter().flatten() {
             if payment.amount_cents % 10 != 0 {
                 out.push((payment.amount_cents * 2 + i64::from(payment.amount_cents > 90_000), stamp, diff));
             }
@@ -226,7 +231,7 @@ fn build_running<'s, K: Key>(graph: &Graph<'s>, input: Collection<'s, Payment<K>
 }
 
 /// Per key the sum and what was said of it; per epoch what changed, by hash and key.
-fn hand_running<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
+fn hand_running<K: Key + Hash>(epochs: Vec<Epoch<K>>) -> Tally {
     struct Entry {
         sum: i64,
         said: Option<(EventTime, i64)>,
@@ -236,8 +241,8 @@ fn hand_running<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
     let mut spend: HashMap<K, Entry> = HashMap::new();
     let mut touched: Vec<(u64, K)> = Vec::new();
     let mut before = EventTime::MIN;
-    for step in steps {
-        for (payment, stamp, diff) in step.updates {
+    for (batches, watermark) in epochs {
+        for (payment, stamp, diff) in batches.into_iter().flatten() {
             if let Some(entry) = spend.get_mut(&payment.user) {
                 entry.sum += payment.amount_cents * diff;
                 if entry.touched.is_none() {
@@ -265,7 +270,7 @@ fn hand_running<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
             out.push((PerKey { key, value: entry.sum }, stamp, 1));
         }
         tally.look(&out);
-        before = step.watermark;
+        before = watermark;
     }
     tally
 }
@@ -276,12 +281,12 @@ fn build_window<'s, K: Key>(graph: &Graph<'s>, input: Collection<'s, Payment<K>>
 }
 
 /// A map of counts for each open window; a window that ends gives its counts by hash and key.
-fn hand_window<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
+fn hand_window<K: Key + Hash>(epochs: Vec<Epoch<K>>) -> Tally {
     let mut tally = Tally::default();
     let mut windows: BTreeMap<i64, HashMap<K, i64>> = BTreeMap::new();
     let (mut before, mut late) = (EventTime::MIN, 0);
-    for step in steps {
-        for (payment, stamp, diff) in step.updates {
+    for (batches, watermark) in epochs {
+        for (payment, stamp, diff) in batches.into_iter().flatten() {
             let start = stamp.time.0 - stamp.time.0.rem_euclid(WINDOW_MS);
             if stamp.seen.max(before).0 >= start + WINDOW_MS {
                 late += 1;
@@ -295,7 +300,7 @@ fn hand_window<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
         }
         let mut out = Vec::new();
         while let Some(first) = windows.first_entry()
-            && first.key() + WINDOW_MS <= step.watermark.0
+            && first.key() + WINDOW_MS <= watermark.0
         {
             let (start, counts) = first.remove_entry();
             let window = Window { start: EventTime(start), end: EventTime(start + WINDOW_MS) };
@@ -307,7 +312,7 @@ fn hand_window<K: Key + Hash>(steps: Vec<Step<Payment<K>>>) -> Tally {
             }
         }
         tally.look(&out);
-        before = step.watermark;
+        before = watermark;
     }
     assert_eq!(late, 0, "nothing is late");
     tally

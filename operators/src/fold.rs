@@ -78,6 +78,10 @@ where
     type Out = PerKey<K, A>;
     const ORDER: Order = Order::Canonical;
 
+    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+        self.running.expect(updates);
+    }
+
     fn apply(&mut self, (Keyed { hash, key, value }, stamp, diff): Update<Keyed<K, V>>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
         let entry = self.running.state.get(hash, &key);
         let mut folded = entry.and_then(|e| e.group.value.clone()).unwrap_or_else(|| self.init.clone());

@@ -61,6 +61,10 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for RunningAggregate<K
     type Out = PerKey<K, A::Output>;
     const ORDER: Order = Order::Any;
 
+    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+        self.running.expect(updates);
+    }
+
     fn apply(&mut self, (Keyed { hash, key, value }, stamp, diff): Update<Keyed<K, V>>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
         match take(&self.aggregate, &value) {
             Ok(input) => self.running.change(hash, key, stamp.time, |group| group.add(&self.aggregate, input, diff)),
@@ -102,6 +106,10 @@ impl<K: Key, S: Data, O: Data> Default for Running<K, S, O> {
 }
 
 impl<K: Key, S: Data + Default, O: Data + PartialEq> Running<K, S, O> {
+    pub(crate) fn expect<V>(&self, updates: &[Update<Keyed<K, V>>]) {
+        updates.iter().for_each(|(keyed, _, _)| self.state.touch(keyed.hash, |key| *key == keyed.key));
+    }
+
     pub(crate) fn change(&mut self, hash: u64, key: K, time: EventTime, change: impl FnOnce(&mut S)) {
         let init = || Entry { group: S::default(), said: Said::default(), touched: None };
         let first = self.state.modify_or_insert_with(hash, &key, init, |entry| {

@@ -133,16 +133,24 @@ pub fn window<'s, K: Key, V: Data, A: Aggregate<V>>(
     stateful(graph, input, spec, Keyed::group, logic)
 }
 
+/// Panes that are touched before they are fired: what they need stays near until then.
+const TOUCHED: usize = 64;
+
 /// A key in the window that starts here.
 type Pane<K> = (K, i64);
 
-/// Panes by the hash of their key: the order of results.
-type Panes<K> = BTreeSet<(u64, Pane<K>)>;
+/// The panes of a window, with the hashes of their keys, in the order in which they came. Some may have no state any more, some
+/// stand here twice: so many are `stale`.
+struct Panes<K> {
+    list: Vec<(u64, Pane<K>)>,
+    stale: usize,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry<S, O> {
     group: Group<S>,
-    said: Said<O>,
+    /// Elsewhere: few panes have said anything yet, and what is looked at for every record is to be small.
+    said: Option<Box<Said<O>>>,
 }
 
 struct TumblingWindow<K, V, A: Aggregate<V>> {
@@ -161,6 +169,13 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
     type Out = PerWindow<K, A::Output>;
     const ORDER: Order = Order::Any;
 
+    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+        for (keyed, stamp, _) in updates {
+            let start = self.windows.window_of(stamp.time).start.0;
+            self.state.touch(sub_hash(keyed.hash, start as u64), |pane| pane.1 == start && pane.0 == keyed.key);
+        }
+    }
+
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<K, V>>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
         let window = self.windows.window_of(stamp.time);
         if self.windows.is_over(window, stamp.seen.max(self.watermark)) {
@@ -175,22 +190,30 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
     fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
         let before = std::mem::replace(&mut self.watermark, at.watermark());
         for (start, hash, pane) in std::mem::take(&mut self.corrected) {
-            if self.fire(hash, &pane, before, emit) == Left::Nothing {
-                self.forget(start, &(hash, pane));
+            if self.fire(hash, &pane, before, Keep::State, emit) == Left::Nothing {
+                self.forget(start);
             }
         }
-        // Taken out for the while, to be looked at while entries change: firing forgets no pane.
-        let panes = std::mem::take(&mut self.panes);
-        for (start, panes) in &panes {
-            let end = self.windows.window_from(*start).end;
-            if before < end && end <= self.watermark {
-                for (hash, pane) in panes {
-                    self.fire(*hash, pane, before, emit);
-                }
+        // Taken out for the while, to be looked at while entries change.
+        let mut kept = BTreeMap::new();
+        for (start, mut panes) in std::mem::take(&mut self.panes) {
+            let window = self.windows.window_from(start);
+            let ends = before < window.end && window.end <= self.watermark;
+            let keep = if self.windows.is_over(window, self.watermark) { Keep::Nothing } else { Keep::State };
+            if ends {
+                panes.settle(|_| true);
+                self.fire_all(&mut panes, before, keep, emit);
+            } else if keep == Keep::Nothing {
+                panes
+                    .list
+                    .iter()
+                    .for_each(|(hash, pane)| self.state.update(sub_hash(*hash, start as u64), pane, |slot| *slot = None));
+            }
+            if keep == Keep::State {
+                kept.insert(start, panes);
             }
         }
-        self.panes = panes;
-        self.purge();
+        self.panes = kept;
     }
 
     fn state(&mut self) -> &mut dyn Snapshot {
@@ -202,10 +225,17 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
         self.panes.clear();
         for group in 0..KEY_GROUPS {
             for (_, pane, _) in self.state.iter(group as u8) {
-                self.panes.entry(pane.1).or_default().insert((stable_hash(&pane.0), pane.clone()));
+                self.panes.entry(pane.1).or_default().list.push((stable_hash(&pane.0), pane.clone()));
             }
         }
     }
+}
+
+/// Whether a pane that has fired takes more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    State,
+    Nothing,
 }
 
 /// Whether a pane still has state.
@@ -221,10 +251,10 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
         let pane = (key, start);
         let (was_there, left) = self.state.update(sub_hash(hash, start as u64), &pane, |slot| {
             let was_there = slot.is_some();
-            let entry = slot.get_or_insert_with(|| Entry { group: Group::default(), said: Said::default() });
+            let entry = slot.get_or_insert_with(|| Entry { group: Group::default(), said: None });
             entry.group.add(&self.aggregate, input, diff);
             // A retracted record leaves memory at once, unless a result of it stands: that is taken back at the close.
-            if entry.group.is_zero(&self.aggregate) && entry.said.is_nothing() {
+            if entry.said.is_none() && entry.group.is_zero(&self.aggregate) {
                 *slot = None;
             }
             (was_there, if slot.is_some() { Left::Something } else { Left::Nothing })
@@ -233,11 +263,29 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
             self.corrected.insert((start, hash, pane.clone()));
         }
         match (was_there, left) {
-            (false, Left::Something) => {
-                self.panes.entry(start).or_default().insert((hash, pane));
-            }
-            (true, Left::Nothing) => self.forget(start, &(hash, pane)),
+            (false, Left::Something) => self.panes.entry(start).or_default().list.push((hash, pane)),
+            (true, Left::Nothing) => self.forget(start),
             _ => {}
+        }
+    }
+
+    /// Says the results of a window that ends, in order.
+    fn fire_all(
+        &mut self,
+        panes: &mut Panes<K>,
+        seen: Watermark,
+        keep: Keep,
+        emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>,
+    ) {
+        for some in panes.list.chunks(TOUCHED) {
+            for (hash, pane) in some {
+                self.state.touch(sub_hash(*hash, pane.1 as u64), |other| other == pane);
+            }
+            for (hash, pane) in some {
+                if self.fire(*hash, pane, seen, keep, emit) == Left::Nothing {
+                    panes.stale += 1;
+                }
+            }
         }
     }
 
@@ -247,6 +295,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
         hash: u64,
         pane: &Pane<K>,
         seen: Watermark,
+        keep: Keep,
         emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>,
     ) -> Left {
         let (key, start) = pane;
@@ -255,32 +304,43 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
         self.state.update(sub_hash(hash, *start as u64), pane, |slot| {
             let Some(entry) = slot else { return Left::Nothing };
             let now = entry.group.output(&self.aggregate).map_err(|e| e.to_string()).transpose();
-            entry.said.say(now, stamp, emit, |value| PerWindow { key: key.clone(), window, value });
-            if entry.group.is_zero(&self.aggregate) {
+            let mut said = entry.said.take().unwrap_or_default();
+            said.say(now, stamp, emit, |value| PerWindow { key: key.clone(), window, value });
+            if keep == Keep::Nothing || entry.group.is_zero(&self.aggregate) {
                 *slot = None;
                 return Left::Nothing;
             }
+            entry.said = (!said.is_nothing()).then_some(said);
             Left::Something
         })
     }
 
-    fn forget(&mut self, start: i64, pane: &(u64, Pane<K>)) {
-        if let Some(panes) = self.panes.get_mut(&start) {
-            panes.remove(pane);
-            if panes.is_empty() {
-                self.panes.remove(&start);
-            }
+    /// A pane of this window has lost its state.
+    fn forget(&mut self, start: i64) {
+        let Some(panes) = self.panes.get_mut(&start) else { return };
+        panes.stale += 1;
+        if panes.stale * 2 > panes.list.len() {
+            let state = &self.state;
+            panes.settle(|(hash, pane)| state.get(sub_hash(*hash, pane.1 as u64), pane).is_some());
+        }
+        if panes.list.is_empty() {
+            self.panes.remove(&start);
         }
     }
+}
 
-    /// Drops the state of windows that take nothing more.
-    fn purge(&mut self) {
-        while let Some(first) = self.panes.first_entry()
-            && self.windows.is_over(self.windows.window_from(*first.key()), self.watermark)
-        {
-            for (hash, pane) in first.remove() {
-                self.state.update(sub_hash(hash, pane.1 as u64), &pane, |slot| *slot = None);
-            }
-        }
+impl<K> Default for Panes<K> {
+    fn default() -> Self {
+        Self { list: Vec::new(), stale: 0 }
+    }
+}
+
+impl<K: Key> Panes<K> {
+    /// Puts them in the order of results, each once, and lets those go that `keep` does not want.
+    fn settle(&mut self, keep: impl FnMut(&(u64, Pane<K>)) -> bool) {
+        self.list.sort_unstable();
+        self.list.dedup();
+        self.list.retain(keep);
+        self.stale = 0;
     }
 }

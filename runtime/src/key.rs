@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
 
 /// A type that can be a key: ordered (which rules out floats and hash maps, whose encodings are not stable) and
 /// encodable.
@@ -52,14 +51,19 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
 /// When the key's `Serialize` refuses: the key's own code is wrong, and the record becomes a dead letter.
 #[must_use]
 pub fn stable_hash<K: Serialize>(key: &K) -> u64 {
-    thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let encoded = postcard::to_extend(key, scratch);
-    let scratch = encoded.unwrap_or_else(|_| panic!("a key must be encodable"));
-    let hash = hash_bytes(&scratch);
-    SCRATCH.set(scratch);
-    hash
+    let mut room = [0; SHORT];
+    match postcard::to_slice(key, &mut room) {
+        Ok(encoded) => hash_bytes(encoded),
+        Err(_) => hash_long(key),
+    }
+}
+
+/// Keys whose encoding is this short are hashed without a detour over the heap: all but unusual ones.
+const SHORT: usize = 64;
+
+#[cold]
+fn hash_long<K: Serialize>(key: &K) -> u64 {
+    hash_bytes(&encode(key).unwrap_or_else(|_| panic!("a key must be encodable")))
 }
 
 /// The stable hash of bytes that are already encoded.

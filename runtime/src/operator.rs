@@ -87,6 +87,7 @@ pub fn stateless<'s, D: Data, Out: Data>(
         let mut emit = Emit::new(node);
         move |_frontiers| {
             handle.for_each(|time, updates| {
+                emit.out.reserve(updates.len());
                 for update in updates.drain(..) {
                     each(update, &mut emit);
                 }
@@ -139,6 +140,10 @@ pub trait Logic<D: Data>: 'static {
     type Out: Data;
     /// When it may see an update.
     const ORDER: Order;
+
+    /// These updates are about to be applied, if the epoch is theirs: a chance to [touch](crate::state::KeyedState::touch) the
+    /// state they need. Changes nothing.
+    fn expect(&self, _updates: &[Update<D>]) {}
 
     /// Takes one update of the lowest open epoch. Must leave the state untouched when it sets the record aside.
     fn apply(&mut self, update: Update<D>, emit: &mut Emit<D, Self::Out>);
@@ -267,6 +272,9 @@ fn send<T: 'static>(port: &mut Port<T>, capability: &Capability<Epoch>, batch: &
     }
 }
 
+/// So many updates are expected before they are applied: what they touch stays near until then.
+const EXPECTED: usize = 64;
+
 /// Feeds epochs to a logic one after the other.
 struct Driver<D: Data, L: Logic<D>> {
     logic: L,
@@ -282,11 +290,20 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
     fn take(&mut self, epoch: Epoch, updates: &mut Vec<Update<D>>) {
         assert!(epoch >= self.open, "an update of epoch {epoch} arrived after its close");
         if L::ORDER == Order::Any && epoch == self.open {
-            for update in updates.drain(..) {
-                self.logic.apply(update, &mut self.emit);
-            }
+            self.apply(updates);
         } else {
             self.stash.entry(epoch).or_default().append(updates);
+        }
+    }
+
+    fn apply(&mut self, updates: &mut Vec<Update<D>>) {
+        let mut updates = updates.drain(..);
+        while !updates.as_slice().is_empty() {
+            let ahead = updates.as_slice();
+            self.logic.expect(&ahead[..ahead.len().min(EXPECTED)]);
+            for update in updates.by_ref().take(EXPECTED) {
+                self.logic.apply(update, &mut self.emit);
+            }
         }
     }
 
@@ -296,9 +313,7 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
                 // Of a correction the old goes before the new comes: a closure that keeps the first would not take the new.
                 updates.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
             }
-            for update in updates {
-                self.logic.apply(update, &mut self.emit);
-            }
+            self.apply(&mut updates);
         }
         self.logic.close(&Closing { binding, before: self.watermark }, &mut self.emit);
         self.watermark = binding.watermark;

@@ -15,9 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Concatenate, Input, Inspect, Probe};
 
-/// So many updates go in at once: what a poll of the embedded bus brings.
-pub const BATCH_RECORDS: usize = 1_000;
-
 /// The input of one epoch, and the pipeline's watermark at its close.
 #[derive(Clone, Debug)]
 pub struct Step<D> {
@@ -57,13 +54,14 @@ pub fn run<D: Data, Out: Data>(
 
 /// As [`run`], but what comes out is only shown to `look`, batch by batch: for measuring.
 ///
-/// The updates of an epoch go in as a source gives them, in batches of [`BATCH_RECORDS`], on the calling thread.
+/// Each epoch is given as the batches that a source would give, and the watermark of its binding. Everything happens on the
+/// calling thread.
 pub fn drive<D: Data, Out: Data>(
-    steps: Vec<Step<D>>,
+    epochs: Vec<(Vec<Vec<Update<D>>>, Watermark)>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
     look: impl FnMut(Epoch, &[Update<Out>]) + Send + 'static,
 ) {
-    incarnate(Incarnation::fresh(), steps, build, move || (look, |_: Epoch, _: &[DeadLetter]| ()));
+    incarnate(Incarnation::fresh(), epochs, build, move || (look, |_: Epoch, _: &[DeadLetter]| ()));
 }
 
 /// As [`run`], but behind `epochs` epochs all states are saved, everything is dropped, and a new worker goes on from
@@ -109,7 +107,8 @@ fn run_incarnation<D: Data, Out: Data>(
 ) -> (Observed<Out>, Vec<Saved>) {
     let observed = Arc::new(Mutex::new(Observed { results: Vec::new(), dead: Vec::new() }));
     let seen = observed.clone();
-    let saved = incarnate(from, steps, build, move || {
+    let epochs = steps.into_iter().map(|step| (vec![step.updates], step.watermark)).collect();
+    let saved = incarnate(from, epochs, build, move || {
         let (results, dead) = (seen.clone(), seen);
         let look = move |t: Epoch, d: &[Update<Out>]| lock(&results).results.extend(d.iter().map(|d| (t, d.clone())));
         (look, move |t: Epoch, d: &[DeadLetter]| lock(&dead).dead.extend(d.iter().map(|d| (t, d.clone()))))
@@ -125,7 +124,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs one incarnation on the calling thread; `look` makes what results and dead letters are shown to.
 fn incarnate<D: Data, Out: Data, L, M>(
     from: Incarnation,
-    steps: Vec<Step<D>>,
+    epochs: Vec<(Vec<Vec<Update<D>>>, Watermark)>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
     look: impl FnOnce() -> (L, M) + Send + 'static,
 ) -> Vec<Saved>
@@ -133,9 +132,9 @@ where
     L: FnMut(Epoch, &[Update<Out>]) + 'static,
     M: FnMut(Epoch, &[DeadLetter]) + 'static,
 {
-    let moved = Mutex::new((from, steps, look));
+    let moved = Mutex::new((from, epochs, look));
     timely::execute_directly(move |timely_worker| {
-        let (from, steps, look) = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (from, epochs, look) = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (start, checkpoint) = (from.start, from.checkpoint);
         let worker = Rc::new(InMemory { start, watermark: from.watermark, restored: from.saved, saved: RefCell::default() });
         let log = BindingLog::default();
@@ -151,18 +150,14 @@ where
             (stream.probe().0, graph.plan().states().count())
         });
         input.advance_to(start);
-        for (epoch, step) in (start.0..).map(Epoch).zip(steps) {
+        for (epoch, (batches, watermark)) in (start.0..).map(Epoch).zip(epochs) {
             let closed_at = WallTime(epoch.0 as i64);
             let (ranges, lifts) = (Vec::new(), Vec::new());
             let controls = if checkpoint == Some(epoch) { vec![Control::Checkpoint] } else { Vec::new() };
-            log.insert(Rc::new(Binding { epoch, closed_at, watermark: step.watermark, ranges, lifts, controls }));
-            let mut updates = step.updates.into_iter();
-            let mut batch: Vec<_> = updates.by_ref().take(BATCH_RECORDS).collect();
-            while !batch.is_empty() {
+            log.insert(Rc::new(Binding { epoch, closed_at, watermark, ranges, lifts, controls }));
+            for mut batch in batches {
                 input.send_batch(&mut batch);
                 timely_worker.step();
-                batch.clear();
-                batch.extend(updates.by_ref().take(BATCH_RECORDS));
             }
             input.advance_to(epoch.next());
             while probe.less_than(&epoch.next()) {
