@@ -2,7 +2,7 @@
 
 use super::meter::unix_us;
 use super::pipeline::Place;
-use distributary::{AsTimestamp, Event, Flow, Job, Timestamp, codec, count, max, sum, topic, upsert};
+use distributary::{AsTimestamp, Event, Flow, Job, Timestamp, codec, topic, upsert};
 use distributary_runtime::bus::{Bus, NewRecord, Topic};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::time::{WallTime, monotonic};
@@ -81,9 +81,24 @@ pub(crate) struct Flagged {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Spend {
     user: String,
-    count: u64,
+    #[serde(flatten)]
+    total: Total,
+}
+
+/// Of a user. The newest due time is folded: the aggregate `max` would keep every one it has seen, to survive retractions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Total {
+    count: i64,
     sum: i64,
     due_us: i64,
+}
+
+impl Total {
+    fn add(&mut self, payment: &Payment, diff: i64) {
+        self.count += diff;
+        self.sum += diff * payment.amount_cents;
+        self.due_us = self.due_us.max(payment.due_us.0);
+    }
 }
 
 /// Stateless: parse, filter, flag, write.
@@ -108,11 +123,10 @@ fn relay(flow: &Flow<'_>) -> Result<()> {
 pub(crate) const SPEND: Job = Job::new("spend", "bench", "", spend);
 
 fn spend(flow: &Flow<'_>) -> Result<()> {
-    let amount = sum(|p: &Payment| p.amount_cents);
     flow.read::<Payment>()?
         .key_by(|p| p.user.clone())
-        .aggregate("spend", (count(), amount, max(|p: &Payment| p.due_us.0)))
-        .map(|s| Spend { user: s.key, count: s.value.0, sum: s.value.1, due_us: s.value.2 })
+        .fold("spend", Total::default(), Total::add)
+        .map(|s| Spend { user: s.key, total: s.value })
         .keyed(|s| s.user.clone())
         .to(upsert("out"));
     Ok(())

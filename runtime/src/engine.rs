@@ -174,9 +174,10 @@ pub fn run(
         plan: plan.clone(),
         settings: settings.clone(),
         minting: options.minting,
-        restored: restored.epoch,
-        live: live.clone(),
+        restored: restored.positions.clone(),
         replay,
+        live: live.clone(),
+        gaps: entered.history.accepted_gaps.clone(),
         template,
         kept: restored.kept,
         stale,
@@ -365,10 +366,6 @@ impl Place {
 impl Worker for Place {
     fn start(&self) -> Epoch {
         self.shared.start
-    }
-
-    fn live(&self) -> Epoch {
-        self.shared.live.epoch.next()
     }
 
     fn watermark(&self) -> Watermark {

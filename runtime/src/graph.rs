@@ -63,8 +63,6 @@ impl Spec {
 pub trait Worker {
     /// The first epoch that this incarnation works on: behind the checkpoint it restored.
     fn start(&self) -> Epoch;
-    /// The first epoch that is not a replay.
-    fn live(&self) -> Epoch;
     /// The pipeline's watermark before [`Worker::start`].
     fn watermark(&self) -> Watermark;
     /// Loads what the checkpoint holds of this worker's key groups.

@@ -157,7 +157,12 @@ impl History {
     }
 
     fn start(&mut self, start: Start) {
-        if start.generation != self.generation {
+        // The journal may have been cut in front of a binding whose generation only stands behind it: in this `Start`, or in a
+        // checkpoint that was completed in a replay. A generation that begins has no bindings before it that are kept.
+        let is_cut = self.generation == 0 && !self.bindings.is_empty();
+        if is_cut {
+            self.generation = start.generation;
+        } else if start.generation != self.generation {
             self.generation = start.generation;
             self.since = self.last_epoch;
             self.positions = Some(start.positions);

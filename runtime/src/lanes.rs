@@ -74,7 +74,7 @@ pub fn gather<'s>(
         to.insert(lane, sender);
     }
     let bindings = graph.shared().bindings.clone();
-    let (mut open, live) = (graph.shared().worker.start(), graph.shared().worker.live());
+    let mut open = graph.shared().worker.start();
     let mut stash: BTreeMap<Epoch, Vec<OutRecord>> = BTreeMap::new();
     let mut builder = OperatorBuilder::new("lanes".into(), graph.scope());
     let mut input = builder.new_input(records, Exchange::new(move |r: &OutRecord| u64::from(r.partition % lanes)));
@@ -93,7 +93,7 @@ pub fn gather<'s>(
                 for (lane, sender) in &to {
                     let mut records = by_lane.remove(lane).unwrap_or_default();
                     records.sort_unstable_by(OutRecord::canonical);
-                    let mark = binding.is_checkpoint() && open >= live;
+                    let mark = binding.is_checkpoint();
                     // The receiver is gone only when the pipeline ends.
                     let _ = sender.send(LaneEpoch { epoch: open, closed_at: binding.closed_at, records, mark });
                 }

@@ -213,7 +213,7 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
                 for capability in &mut capabilities {
                     capability.downgrade(&driver.open);
                 }
-                if state.is_some() && binding.is_checkpoint() && binding.epoch >= worker.live() {
+                if state.is_some() && binding.is_checkpoint() {
                     driver.logic.state().begin_snapshot();
                     snapshot = Some((binding.epoch, Vec::new()));
                 }

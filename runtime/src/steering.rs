@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::report::{Command, Report, Reports};
 use crate::scribe::Scribe;
 use crate::settings::Settings;
+use crate::start;
 use crate::state::{Manifest, ManifestHead};
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::upkeep::{Done, Job};
@@ -32,12 +33,14 @@ pub struct Begin {
     pub settings: Settings,
     /// Who closes epochs.
     pub minting: Minting,
-    /// The epoch that was restored.
-    pub restored: Epoch,
+    /// What was restored: where the replay begins.
+    pub restored: Positions,
+    /// What is replayed.
+    pub replay: Vec<Binding>,
     /// Where the live part begins.
     pub live: Positions,
-    /// What comes before it.
-    pub replay: Vec<Binding>,
+    /// Gaps in the bus that an operator accepted.
+    pub gaps: Vec<(Feed, Offset, Offset)>,
     /// Pattern of new manifests.
     pub template: ManifestHead,
     /// Checkpoints that are kept, oldest first.
@@ -95,6 +98,9 @@ pub struct Steering {
     minter: Minter,
     checkpoints: Checkpoints,
     replay: VecDeque<Binding>,
+    /// The sum of what was restored and replayed so far.
+    replayed: Positions,
+    delays: Vec<i64>,
     /// The end of each partition, as its reader last saw it.
     ends: BTreeMap<Feed, Offset>,
     partitions: BTreeMap<Feed, PartitionMetrics>,
@@ -129,8 +135,8 @@ impl Steering {
     /// Ready to replay.
     #[must_use]
     pub fn new(mut begin: Begin) -> Self {
-        let delays = begin.plan.sources().map(|s| s.delay_ms).collect();
-        let minter = Minter::new(begin.settings.clone(), delays, begin.live.clone());
+        let delays: Vec<i64> = begin.plan.sources().map(|s| s.delay_ms).collect();
+        let minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone());
         let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
         let mut checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
@@ -138,11 +144,13 @@ impl Steering {
         let now = monotonic();
         let mut steering = Self {
             replay: std::mem::take(&mut begin.replay).into(),
+            delays,
             ends: BTreeMap::new(),
             partitions: BTreeMap::new(),
-            applied: vec![begin.restored; begin.markers.len()],
+            applied: vec![begin.restored.epoch; begin.markers.len()],
             durable: begin.live.epoch,
-            worked: begin.restored,
+            worked: begin.restored.epoch,
+            replayed: std::mem::take(&mut begin.restored),
             recovering: true,
             last_mint: now,
             last_checkpoint: now,
@@ -236,8 +244,7 @@ impl Steering {
             return None;
         }
         if let Some(binding) = self.replay.pop_front() {
-            self.minter.replayed(binding.epoch);
-            return Some(binding);
+            return Some(self.replay(binding));
         }
         if self.recovering {
             self.recovering = false;
@@ -248,11 +255,39 @@ impl Steering {
             _ if self.stopping == Some(None) => self.mint_last(),
             _ if self.stopping.is_some() => None,
             Minting::Timed if self.minter.turn(self.last_mint.elapsed()) == Turn::Mint => {
-                let due = self.last_checkpoint.elapsed() >= Duration::from_millis(self.begin.settings.checkpoint_interval_ms);
-                Some(self.mint(due && self.checkpoints.is_idle(), EventTime::MIN))
+                Some(self.mint(self.is_checkpoint_due() && self.checkpoints.is_idle(), EventTime::MIN))
             }
             Minting::Timed => None,
             Minting::Sealed => self.mint_sealed(),
+        }
+    }
+
+    /// An epoch that was bound before this incarnation is worked on again. When the state is saved changes no result, so a
+    /// replay saves it as well: where it was to be saved, and when it is due. Otherwise a process that never lives as long as
+    /// its recovery takes would begin at the same point each time.
+    fn replay(&mut self, mut binding: Binding) -> Binding {
+        self.minter.replayed(binding.epoch);
+        self.replayed.apply(&binding, &self.delays);
+        start::skip_gaps(&mut self.replayed, &self.begin.gaps);
+        let checkpoint = (binding.is_checkpoint() || self.is_checkpoint_due()) && self.checkpoints.is_idle();
+        binding.controls.retain(|control| *control != Control::Checkpoint);
+        if checkpoint {
+            binding.controls.push(Control::Checkpoint);
+            self.save(self.replayed.clone());
+        }
+        binding
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.last_checkpoint.elapsed() >= Duration::from_millis(self.begin.settings.checkpoint_interval_ms)
+    }
+
+    /// The state is saved at the close of the epoch whose positions these are.
+    fn save(&mut self, positions: Positions) {
+        self.last_checkpoint = monotonic();
+        match self.checkpoints.begin(positions) {
+            Ok(next) => self.act(next),
+            Err(error) => self.begin.reports.fail(error),
         }
     }
 
@@ -306,11 +341,7 @@ impl Steering {
         self.count(&binding);
         self.begin.scribe.write(Fact::Binding(binding.clone()));
         if checkpoint {
-            self.last_checkpoint = self.last_mint;
-            match self.checkpoints.begin(self.minter.positions().clone()) {
-                Ok(next) => self.act(next),
-                Err(error) => self.begin.reports.fail(error),
-            }
+            self.save(self.minter.positions().clone());
         }
         binding
     }

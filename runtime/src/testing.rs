@@ -185,9 +185,6 @@ impl Worker for InMemory {
     fn start(&self) -> Epoch {
         self.start
     }
-    fn live(&self) -> Epoch {
-        self.start
-    }
     fn watermark(&self) -> Watermark {
         self.watermark
     }
@@ -219,9 +216,6 @@ pub(crate) struct FromTheBeginning;
 
 impl Worker for FromTheBeginning {
     fn start(&self) -> Epoch {
-        Epoch(1)
-    }
-    fn live(&self) -> Epoch {
         Epoch(1)
     }
     fn watermark(&self) -> Watermark {

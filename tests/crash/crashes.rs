@@ -15,6 +15,20 @@ fn a_crash_behind_any_durable_step_changes_no_result() {
     Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(step, "after", i));
 }
 
+/// Who is killed again and again before its recovery ends gets on all the same.
+#[test]
+fn a_checkpoint_that_a_crash_cut_off_is_completed_in_the_replay() {
+    let world = World::new();
+    (0..PARTS).for_each(|part| world.produce(part));
+    let mut process = world.launch("cut").failpoint("manifest_put.before:1:crash").start(Stdio::null()).unwrap();
+    assert!(was_killed(process.end_within(PATIENCE).unwrap()), "no checkpoint was begun{}", process.said());
+    let bound = world.history().last_epoch;
+    world.run_to_end(&world.launch("again").set("checkpoint_interval_ms", 24 * 3_600_000));
+    let saved: Vec<_> = world.history().checkpoints.iter().map(|c| c.epoch).collect();
+    assert!(saved.iter().any(|epoch| *epoch <= bound), "of the epochs up to {bound} none was saved, only {saved:?}");
+    world.assert_exact("a checkpoint in a replay");
+}
+
 /// Steps of every recovery.
 const IN_RECOVERY: [&str; 4] = ["journal_start.before", "journal_start.after", "lane_fence.before", "lane_fence.after"];
 

@@ -1,4 +1,4 @@
-//! The least and the greatest value of a group. Both keep all values, so that the next one is known when it goes.
+//! The least and the greatest value of a group. Both keep all distinct values, so that the next one is known when it goes.
 
 use super::{Aggregate, AggregateError};
 use distributary_runtime::update::{Data, Diff};
@@ -7,6 +7,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 /// The least of what `of` takes from each record.
+///
+/// It keeps every distinct value of the group: bounded in a window, but growing for ever in a running aggregate over values that
+/// never repeat (amounts do, timestamps do not). Where nothing is retracted, a `fold` that keeps the extremum alone will do.
 ///
 /// Values that compare equal must be encoded alike (derived `Ord` is so; a plain `Decimal` is brought to that form here).
 ///

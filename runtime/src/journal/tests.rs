@@ -43,7 +43,7 @@ enum Op {
     Start { anew: bool },
     /// The owner binds an epoch.
     Bind { records: u64 },
-    /// The owner completes the checkpoint of one of its own epochs, so many epochs ago.
+    /// The owner completes the checkpoint of an epoch of the generation, so many epochs ago: bound by itself, or replayed.
     Checkpoint { ago: u64 },
     /// The owner retires all but the newest two.
     Retire,
@@ -70,8 +70,6 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 struct Model {
     entries: Vec<(Offset, Vec<u8>)>,
     starts: u32,
-    /// Epochs the owner bound itself.
-    own: std::ops::Range<u64>,
     generation: u32,
     since: u64,
     bound: BTreeMap<u64, Binding>,
@@ -104,7 +102,6 @@ impl Model {
         match op {
             Op::Start { anew } => {
                 self.starts += 1;
-                self.own = next..next;
                 if anew {
                     (self.generation, self.since) = (self.generation + 1, next - 1);
                     self.checkpoints.clear();
@@ -112,12 +109,11 @@ impl Model {
                 self.write(self.starts, start(self.generation));
             }
             Op::Bind { records } => {
-                self.own.end = next + 1;
                 self.bound.insert(next, binding(next, records));
                 self.write(self.starts, Fact::Binding(binding(next, records)));
             }
             Op::Checkpoint { ago } => {
-                let Some(epoch) = self.own.end.checked_sub(1 + ago).filter(|e| self.own.contains(e)) else { return };
+                let Some(epoch) = self.last().checked_sub(ago).filter(|e| *e > self.since) else { return };
                 if self.checkpoints.last().is_none_or(|newest| *newest < epoch) {
                     self.checkpoints.push(epoch);
                     self.write(self.starts, Fact::Checkpoint(checkpoint(epoch, self.generation)));
