@@ -4,10 +4,11 @@ use distributary::Job;
 use distributary::run;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, Marker, NewRecord, Token, Topic, TopicSpec};
-use distributary_runtime::engine::{self, Components, Connect, Minting, StartOptions};
+use distributary_runtime::engine;
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::metrics::Metrics;
+use distributary_runtime::pipeline::{Components, Connect, Minting, StartOptions};
 use distributary_runtime::report::Reports;
 use distributary_runtime::settings::{self, Settings};
 use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
@@ -120,7 +121,7 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     fn start(
-        pipeline: engine::Pipeline,
+        pipeline: distributary_runtime::pipeline::Pipeline,
         components: Components,
         settings: Settings,
         request: StartRequest,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use distributary_connectors::conformance;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, BusError, LaneCommit, Marker, NewRecord, Offset, Record, Token, TopicId, TopicSpec};
-use distributary_runtime::error::Response;
+use distributary_runtime::response::Response;
 use distributary_runtime::time::{Epoch, SystemClock, WallTime};
 use std::path::Path;
 use std::process::{Child, Command};

@@ -8,10 +8,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicSpec};
-use distributary_runtime::engine::{self, Components, Minting, StartOptions};
+use distributary_runtime::engine;
 use distributary_runtime::error::Result;
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::metrics::Metrics;
+use distributary_runtime::pipeline::{Components, Minting, StartOptions};
 use distributary_runtime::plan::{Plan, SinkTarget};
 use distributary_runtime::report::{Command, Report, Reports};
 use distributary_runtime::settings::Settings;
@@ -35,7 +36,7 @@ const PARTITIONS: u32 = 2;
 ///
 /// Time is what the test says: epochs close, and the watermark moves, only when the test asks for it.
 pub struct TestJob {
-    pipeline: engine::Pipeline,
+    pipeline: distributary_runtime::pipeline::Pipeline,
     components: Components,
     settings: Settings,
     plan: Plan,

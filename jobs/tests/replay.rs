@@ -12,13 +12,15 @@ use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
     Topic, TopicId, TopicSpec,
 };
-use distributary_runtime::engine::{self, Components, Minting, StartOptions};
-use distributary_runtime::error::{Error, Response};
+use distributary_runtime::engine;
+use distributary_runtime::error::Error;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, Fact, History, Incarnation, StartRequest};
 use distributary_runtime::metrics::Metrics;
+use distributary_runtime::pipeline::{Components, Minting, StartOptions};
 use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::{Command, Report, Reports};
+use distributary_runtime::response::Response;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::start::journal_topic;
 use distributary_runtime::state::CheckpointStore;
@@ -448,7 +450,8 @@ impl World {
             let Entry { incarnation, fact } = Entry::decode(at, &bytes).unwrap();
             let fact = match fact {
                 Fact::Start(mut start) => {
-                    start.fingerprint = fingerprint;
+                    start.layout.fingerprint = fingerprint;
+                    start.layout.outputs.clear();
                     if writer.replace(incarnation).is_some() {
                         continue;
                     }

@@ -6,7 +6,7 @@
 //! topic with a conditional append, *lanes* (a token and a marker that are written in one atomic step with the records
 //! of a sink), and group offsets for lag tools.
 
-use crate::error::Response;
+use crate::response::Response;
 use crate::time::{Epoch, WallTime};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@ use crate::binding::Positions;
 use crate::error::Result;
 use crate::journal::{Checkpoint, Fact};
 use crate::key;
+use crate::layout::Layout;
 use crate::state::{Manifest, ManifestHead, Written};
 use crate::time::Epoch;
 use crate::upkeep::{Done, Job};
@@ -32,6 +33,7 @@ pub struct Checkpoints {
     /// Newest epoch at which each lane's marker is durable.
     marked: Vec<Option<Epoch>>,
     template: ManifestHead,
+    layout: Layout,
     pending: Option<Pending>,
     kept: VecDeque<(Checkpoint, Manifest)>,
     /// Retired in this incarnation, their objects not yet deleted.
@@ -54,9 +56,23 @@ impl Checkpoints {
     ///
     /// `template` carries the pipeline, generation, fingerprint and token of new manifests.
     #[must_use]
-    pub fn new(template: ManifestHead, snapshots: usize, markers: Vec<Option<Epoch>>, kept: Vec<(Checkpoint, Manifest)>) -> Self {
-        let (marked, kept) = (markers, kept.into());
-        Self { snapshots, marked, template, pending: None, kept, retired: Vec::new(), retiring: Vec::new(), cleaning: false }
+    pub fn new(
+        (template, layout): (ManifestHead, Layout),
+        snapshots: usize,
+        markers: Vec<Option<Epoch>>,
+        kept: Vec<(Checkpoint, Manifest)>,
+    ) -> Self {
+        Self {
+            snapshots,
+            marked: markers,
+            template,
+            layout,
+            pending: None,
+            kept: kept.into(),
+            retired: Vec::new(),
+            retiring: Vec::new(),
+            cleaning: false,
+        }
     }
 
     /// Whether a new checkpoint may begin: one at a time, and the last one's garbage is gone.
@@ -116,10 +132,10 @@ impl Checkpoints {
                 self.manifest()
             }
             Done::Manifest { epoch, name, checksum, .. } => {
-                let (generation, fingerprint) = (self.template.generation, self.template.fingerprint);
+                let (generation, layout) = (self.template.generation, self.layout.clone());
                 let pending = self.pending.take().filter(|p| p.epoch == epoch);
                 let Some(manifest) = pending.and_then(|p| p.manifest) else { return Ok(None) };
-                let checkpoint = Checkpoint { epoch, generation, fingerprint, manifest: name, checksum };
+                let checkpoint = Checkpoint { epoch, generation, layout, manifest: name, checksum };
                 self.kept.push_back((checkpoint.clone(), manifest));
                 // Until the entry stands, nothing is retired: `checkpointed` is what goes on.
                 self.cleaning = true;

@@ -1,23 +1,22 @@
 //! Runs one pipeline in this process: from its plan to its end.
 
 use crate::binding::{Binding, BindingLog, Positions};
-use crate::bus::Bus;
+use crate::bus::{Bus, TopicId, TopicSpec};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::graph::{Graph, Saved, Worker};
-use crate::journal::StartRequest;
 use crate::lanes::{self, OpenLane};
-use crate::metrics::Metrics;
-use crate::plan::{Plan, SinkNode, StateNode};
+use crate::layout::Layout;
+use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
+use crate::plan::{Plan, StateNode};
 use crate::report::{Command, Report, Reports};
 use crate::scribe::{Durable, Journal, Scribe};
 use crate::settings::Settings;
-use crate::sink::LaneGroup;
 use crate::source::RunningSource;
-use crate::start::{self, Topics};
+use crate::start::{self, Entered};
 use crate::state::{CheckpointStore, Manifest, ManifestHead, Snapshot};
-use crate::steering::{Status, Steering};
-use crate::time::{Clock, Epoch, Watermark, monotonic};
+use crate::steering::Steering;
+use crate::time::{Epoch, Watermark, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
@@ -31,62 +30,10 @@ use timely::dataflow::operators::{Concatenate, Input, Probe, probe};
 use timely::progress::frontier::AntichainRef;
 use timely::worker::ProgressMode;
 
+/// Starts that may race for the end of the journal before we give up.
+const STARTS_MAX: usize = 16;
 /// How long a worker sleeps when nobody wakes it.
 const PARK_MAX: Duration = Duration::from_millis(100);
-
-/// Builds the dataflow of one worker, and with it the plan.
-pub type Build = dyn for<'s> Fn(&Graph<'s>) -> Result<()> + Send + Sync;
-
-/// A job, as the runtime sees it: a name, and a function that builds its dataflow.
-#[derive(Clone)]
-pub struct Pipeline {
-    /// `team.job`; its topics, journal and state are named by it.
-    pub name: String,
-    /// What it does.
-    pub build: Arc<Build>,
-}
-
-/// Opens the lanes of a group of sinks.
-pub type Connect = dyn Fn(&str, &[&SinkNode], &Topics) -> Result<Arc<dyn LaneGroup>> + Send + Sync;
-
-/// What a pipeline works with.
-#[derive(Clone)]
-pub struct Components {
-    /// The bus.
-    pub bus: Arc<dyn Bus>,
-    /// Where checkpoints go.
-    pub store: CheckpointStore,
-    /// The clock of the bindings.
-    pub clock: Arc<dyn Clock>,
-    /// Opens sinks.
-    pub connect: Arc<Connect>,
-    /// What is measured.
-    pub metrics: Metrics,
-    /// Called about once a second, on worker 0, with how things stand.
-    pub status: Arc<dyn Fn(&Status) + Send + Sync>,
-}
-
-/// How to start.
-#[derive(Clone, Copy, Debug)]
-pub struct StartOptions {
-    /// A random number: the identity of this incarnation.
-    pub incarnation: u128,
-    /// Resume, or begin a new generation.
-    pub request: StartRequest,
-    /// Go on behind records that retention has taken, and write that down in the journal.
-    pub accept_gap: bool,
-    /// Who closes epochs.
-    pub minting: Minting,
-}
-
-/// Who closes epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Minting {
-    /// Time and data do.
-    Timed,
-    /// Only [`Command::Seal`] does: for tests, where nothing may depend on a clock.
-    Sealed,
-}
 
 /// Builds the plan of a pipeline without running it.
 ///
@@ -120,12 +67,8 @@ pub fn run(
     failpoint::set_recovering(true);
     let began = monotonic();
     let plan = plan(pipeline)?;
-    let fingerprint = plan.fingerprint(settings.lanes);
     start::check_features(&*components.bus, &plan)?;
-    start::check_sinks(&*components.bus, &plan, &pipeline.name, options)?;
-    let topics = start::topics(&*components.bus, &plan)?;
-    let journal = start::ensure(&*components.bus, &crate::bus::TopicSpec::journal(start::journal_topic(&pipeline.name)))?;
-    let entered = start::enter(pipeline, components, (&plan, fingerprint), &topics, &journal, options)?;
+    let Begun { journal, topics, layout, entered } = begin(pipeline, components, settings, &plan, options)?;
     let lanes = start::open_lanes(pipeline, components, &plan, &topics, &entered, settings.lanes)?;
     let mut restored = start::restore(&components.store, &entered.history, &plan)?;
     let replay = entered.history.bindings_after(restored.epoch)?;
@@ -143,7 +86,7 @@ pub fn run(
     let durable = Arc::new(Durable::at(entered.history.last_epoch));
     let writer = Journal {
         bus: components.bus.clone(),
-        topic: journal.id,
+        topic: journal,
         pipeline: pipeline.name.clone(),
         incarnation: entered.incarnation,
         end: entered.end,
@@ -155,13 +98,13 @@ pub fn run(
         token: entered.token,
         store: components.store.clone(),
         bus: components.bus.clone(),
-        journal: journal.id,
+        journal,
     };
     let template = ManifestHead {
         pipeline: pipeline.name.clone(),
         generation: entered.generation,
         epoch: Epoch(0),
-        fingerprint,
+        fingerprint: layout.fingerprint,
         token: entered.token,
         positions: Vec::new(),
     };
@@ -179,6 +122,7 @@ pub fn run(
         live: live.clone(),
         gaps: entered.history.accepted_gaps.clone(),
         template,
+        layout,
         kept: restored.kept,
         stale,
         markers,
@@ -208,6 +152,39 @@ pub fn run(
     let result = execute(shared, steering, inbox);
     reports.halt();
     result
+}
+
+/// An incarnation that has entered the journal, and what it found.
+struct Begun {
+    journal: TopicId,
+    topics: Topics,
+    layout: Layout,
+    entered: Entered,
+}
+
+/// Enters the journal: looks how it is to be opened, finds or creates the topics, appends `Start`.
+fn begin(
+    pipeline: &Pipeline,
+    components: &Components,
+    settings: &Settings,
+    plan: &Plan,
+    options: &StartOptions,
+) -> Result<Begun> {
+    let bus = &*components.bus;
+    let sources = start::sources(bus, plan)?;
+    let journal = start::ensure(bus, &TopicSpec::journal(start::journal_topic(&pipeline.name)))?.id;
+    for _ in 0..STARTS_MAX {
+        let look = start::look(pipeline, components, (plan, settings.lanes), journal, options)?;
+        let topics = start::sinks(bus, plan, look.begun(), &sources)?;
+        let layout = start::layout(plan, &topics, settings.lanes);
+        if let Some(entered) = start::enter(pipeline, components, (plan, &topics, &layout), (journal, look), options)? {
+            return Ok(Begun { journal, topics, layout, entered });
+        }
+    }
+    Err(Error::refused(
+        format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name),
+        "run one supervisor per pipeline",
+    ))
 }
 
 /// What the workers share.

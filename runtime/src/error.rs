@@ -1,20 +1,8 @@
 //! What can go wrong in a pipeline, and what is to be done about it.
 
 use crate::bus::{BusError, Offset};
+use crate::response::Response;
 use crate::time::Epoch;
-
-/// What the caller does about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Response {
-    /// The same call may succeed later.
-    Retry,
-    /// Only this record is affected: set it aside.
-    DeadLetter,
-    /// The pipeline stops with its reason; a restart alone does not help.
-    StopPipeline,
-    /// This process must end: another incarnation owns the pipeline.
-    StopProcess,
-}
 
 /// An error of the runtime: what happened, where, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -5,12 +5,15 @@
 use crate::binding::{Binding, Feed};
 use crate::bus::{Offset, Token};
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::time::{Epoch, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Version of the encoding; the first byte of every entry.
-pub const FORMAT_VERSION: u8 = 1;
+mod v1;
+
+/// Version of the encoding; the first byte of every entry. All versions up to it can be read.
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Who wrote an entry: a random number drawn at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,8 +49,8 @@ pub enum Fact {
 pub struct Start {
     /// Generation of the results. A greater one than before begins anew.
     pub generation: u32,
-    /// Fingerprint of the job's plan.
-    pub fingerprint: u128,
+    /// What it is laid out by.
+    pub layout: Layout,
     /// When.
     pub at: WallTime,
     /// Where the generation starts reading.
@@ -63,8 +66,8 @@ pub struct Checkpoint {
     pub epoch: Epoch,
     /// Generation of the results.
     pub generation: u32,
-    /// Fingerprint of the job's plan.
-    pub fingerprint: u128,
+    /// What it is laid out by.
+    pub layout: Layout,
     /// Name of the manifest in the checkpoint store.
     pub manifest: String,
     /// xxh3 of the manifest.
@@ -93,6 +96,7 @@ impl Entry {
         }
         match body.split_first() {
             Some((&FORMAT_VERSION, body)) => postcard::from_bytes(body).map_err(|e| damaged(e.to_string())),
+            Some((1, body)) => postcard::from_bytes::<v1::Entry>(body).map(Self::from).map_err(|e| damaged(e.to_string())),
             Some((version, _)) => Err(damaged(format!("format version {version} is not known here; run a newer release"))),
             None => Err(damaged("empty".into())),
         }
@@ -108,9 +112,9 @@ pub struct History {
     pub generation: u32,
     /// The last epoch before the generation.
     pub since: Epoch,
-    /// Fingerprint of the plan of the generation.
-    pub fingerprint: Option<u128>,
-    /// Where the generation started reading, when its first `Start` is still in the journal.
+    /// What the generation is laid out by.
+    pub layout: Option<Layout>,
+    /// Where the generation started reading, when its first `Start` is still in the journal and no other plan has gone on since.
     pub positions: Option<Vec<(Feed, Offset)>>,
     /// Gaps accepted since.
     pub accepted_gaps: Vec<(Feed, Offset, Offset)>,
@@ -169,8 +173,15 @@ impl History {
             self.bindings.clear();
             self.abandoned.append(&mut self.checkpoints);
             self.accepted_gaps.clear();
+        } else if self.layout.as_ref().is_some_and(|layout| layout.fingerprint != start.layout.fingerprint) {
+            // Another plan goes on from the newest checkpoint. What lies before it, it cannot compute again.
+            let newest = self.checkpoints.pop();
+            self.abandoned.append(&mut self.checkpoints);
+            self.checkpoints.extend(newest);
+            self.bindings.clear();
+            self.positions = None;
         }
-        self.fingerprint = Some(start.fingerprint);
+        self.layout = Some(start.layout);
         self.accepted_gaps.extend(start.accepted_gaps);
     }
 
@@ -190,7 +201,7 @@ impl History {
                 // After a truncation the checkpoint may be all that is left of its epoch.
                 self.last_epoch = self.last_epoch.max(checkpoint.epoch);
                 self.generation = checkpoint.generation;
-                self.fingerprint = Some(checkpoint.fingerprint);
+                self.layout = Some(checkpoint.layout.clone());
                 self.checkpoints_at.insert(checkpoint.epoch, at);
                 self.checkpoints.push(checkpoint);
             }
@@ -200,6 +211,12 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Whether the newest checkpoint holds everything: the pipeline was stopped in order.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.checkpoints.last().is_some_and(|newest| newest.epoch == self.last_epoch)
     }
 
     /// The first entry that is still needed when the checkpoint of `oldest` is the oldest one that is kept; `None` when
@@ -243,8 +260,15 @@ pub enum Opening {
         /// Its number.
         generation: u32,
     },
+    /// Go on with the generation that is there, under another plan, as the operator asked.
+    Adopt {
+        /// Its number.
+        generation: u32,
+    },
     /// The plan is another one and nobody said what to do about it.
     Refuse,
+    /// The plan is another one, and the one before has epochs that only it can work on again.
+    NotAtRest,
 }
 
 /// Decides how to open a journal.
@@ -253,8 +277,12 @@ pub fn open(history: &History, fingerprint: u128, request: StartRequest) -> Open
     match (history.generation, request) {
         (0, _) => Opening::First,
         (generation, StartRequest::FromZero) => Opening::Anew { generation: generation + 1 },
-        (generation, StartRequest::Resume) if history.fingerprint == Some(fingerprint) => Opening::Resume { generation },
+        (generation, _) if history.layout.as_ref().is_some_and(|l| l.fingerprint == fingerprint) => {
+            Opening::Resume { generation }
+        }
         (_, StartRequest::Resume) => Opening::Refuse,
+        (generation, StartRequest::AdoptPlan) if history.is_at_rest() => Opening::Adopt { generation },
+        (_, StartRequest::AdoptPlan) => Opening::NotAtRest,
     }
 }
 
@@ -264,6 +292,8 @@ pub enum StartRequest {
     /// Go on where the last incarnation stopped.
     #[default]
     Resume,
+    /// As [`StartRequest::Resume`], also when the plan has changed: states of the same name and types go on.
+    AdoptPlan,
     /// Begin a new generation from the start of the bus.
     FromZero,
 }

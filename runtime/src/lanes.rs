@@ -1,14 +1,15 @@
 //! Lanes at work: the operator that gathers an epoch's results, and the committer thread that makes runs of epochs visible.
 
 use crate::bus::{Marker, Token};
-use crate::error::{Error, Response, Result};
+use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
 use crate::graph::{Graph, Timely};
 use crate::metrics::{Counter, LaneMetrics};
 use crate::report::{Report, Reports};
+use crate::response::Response;
 use crate::scribe::Durable;
 use crate::sink::{LaneEpoch, LaneSink, OutRecord, Run};
-use crate::source::spawn;
+use crate::threads::spawn;
 use crate::time::{Epoch, monotonic};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::{BTreeMap, VecDeque};

@@ -32,9 +32,11 @@
 //! | [`operator`], [`graph`], [`plan`] | the two shapes of an operator; the dataflow while it is built; the plan as data |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
 //! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
-//! | [`start`], [`engine`], [`steering`], [`report`] | enter, fence, restore, replay; threads; what worker 0 does beside its work |
+//! | [`layout`] | *pure*: what every incarnation of a generation has in common, and what another plan can go on with |
+//! | [`pipeline`], [`start`], [`engine`] | what a pipeline is made of; look, enter, fence, restore, replay; threads |
+//! | [`steering`], [`report`], [`status`] | what worker 0 does beside its work, what it hears, how things stand |
 //! | [`bus`] | the bus as one trait; implementations live in `distributary-connectors` |
-//! | [`failpoint`], [`user_code`], [`error`], [`settings`], [`metrics`] | every durable step has a name; caught closures; what went wrong and what to do; data |
+//! | [`failpoint`], [`user_code`], [`error`], [`response`], [`settings`], [`metrics`] | every durable step has a name; caught closures; what went wrong and what to do; data |
 //! | [`testing`] | runs operators over given epochs, without a bus |
 //!
 //! Threads of a pipeline: its workers, one reader for each source and worker, one committer for each lane, the scribe and the
@@ -52,12 +54,15 @@ pub mod graph;
 pub mod journal;
 pub mod key;
 pub mod lanes;
+pub mod layout;
 pub mod metrics;
 pub mod minter;
 pub mod operator;
 pub mod output;
+pub mod pipeline;
 pub mod plan;
 pub mod report;
+pub mod response;
 pub mod scribe;
 pub mod settings;
 pub mod shape;
@@ -65,8 +70,10 @@ pub mod sink;
 pub mod source;
 pub mod start;
 pub mod state;
+pub mod status;
 pub mod steering;
 pub mod testing;
+mod threads;
 pub mod time;
 pub mod update;
 pub mod upkeep;

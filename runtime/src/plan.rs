@@ -159,6 +159,12 @@ impl Plan {
         xxhash_rust::xxh3::xxh3_128(&text)
     }
 
+    /// As JSON: what the journal keeps of it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| unreachable!("a plan is plain data"))
+    }
+
     /// Checks what can be known before anything runs.
     ///
     /// # Errors

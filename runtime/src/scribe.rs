@@ -2,11 +2,12 @@
 //! sinks' commits wait for it.
 
 use crate::bus::{Appended, Bus, BusError, Offset, TopicId};
-use crate::error::{Error, Response, Result};
+use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
 use crate::journal::{Entry, Fact, Incarnation};
 use crate::report::{Report, Reports};
-use crate::source::spawn;
+use crate::response::Response;
+use crate::threads::spawn;
 use crate::time::Epoch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -1,121 +1,108 @@
 //! The start of an incarnation (rule 10): enter the journal, fence every lane, read the journal back, restore, replay.
 
-use crate::binding::{Binding, Feed, Positions, SourcePartition};
-use crate::bus::{Appended, Bus, BusError, Marker, Offset, Token, Topic, TopicForm, TopicSpec};
-use crate::engine::{Components, Pipeline, StartOptions};
+mod restore;
+mod topics;
+
+pub use restore::{Restored, check_sources, fold, restore, skip_gaps};
+pub use topics::{check_features, ensure, journal_topic, layout, sinks, sources};
+
+use crate::bus::{Appended, Marker, Offset, Token, TopicId};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
-use crate::journal::{self, Checkpoint, Entry, Fact, History, Incarnation, Opening, Start, StartRequest};
-use crate::key;
+use crate::journal::{self, Entry, Fact, History, Incarnation, Opening, Start};
 use crate::lanes::OpenLane;
-use crate::plan::{Plan, SinkNode, SinkTarget};
+use crate::layout::{self as layouts, Adoption, Layout};
+use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
+use crate::plan::{Plan, SinkNode};
 use crate::sink::LaneContext;
-use crate::state::{CheckpointStore, Manifest};
-use crate::time::Epoch;
-use std::collections::BTreeMap;
+use restore::{earliest, gaps, read_checkpoint};
 
-/// Starts that may race for the end of the journal before we give up.
-const STARTS_MAX: usize = 16;
+/// How a pipeline is to be opened, seen before anything is written.
+pub struct Look {
+    /// Where the next journal entry goes.
+    end: Offset,
+    history: History,
+    /// The generation to write.
+    generation: u32,
+    /// Whether it has begun already.
+    goes_on: bool,
+}
 
-/// The topics a pipeline works with, by name, as found (or created) at the start.
-pub type Topics = BTreeMap<String, Topic>;
+impl Look {
+    /// What the generation is laid out by, if it has begun.
+    #[must_use]
+    pub fn begun(&self) -> Option<&Layout> {
+        self.history.layout.as_ref().filter(|_| self.goes_on)
+    }
+}
 
-/// Finds what the plan reads, and creates what it writes.
+/// Reads the journal and decides how to open it.
 ///
 /// # Errors
-/// A source topic does not exist; a sink's topic has another form.
-pub fn topics(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
-    let mut topics = Topics::new();
-    for source in plan.sources() {
-        let found = bus.topic(&source.topic)?;
-        let topic = found.ok_or_else(|| BusError::NoTopic(source.topic.clone()))?;
-        topics.insert(source.topic.clone(), topic);
-    }
-    let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
-    for sink in plan.sinks() {
-        let SinkTarget::Topic { name, form } = &sink.target else { continue };
-        let spec = TopicSpec { form: *form, ..TopicSpec::new(name.clone(), partitions) };
-        let spec = if *form == TopicForm::Upsert { TopicSpec { retention_ms: None, ..spec } } else { spec };
-        let topic = ensure(bus, &spec)?;
-        if topic.spec.form != *form {
-            let what = format!("sink topic `{name}` has the form {:?}, the job writes {form:?}", topic.spec.form);
-            return Err(Error::refused(what, "write to another topic, or delete this one"));
+/// The plan has changed and nobody said what to do about it, or what was said cannot be done.
+pub fn look(
+    pipeline: &Pipeline,
+    components: &Components,
+    (plan, lanes): (&Plan, u32),
+    journal: TopicId,
+    options: &StartOptions,
+) -> Result<Look> {
+    let page = components.bus.read_journal(journal, Offset(0))?;
+    let history = History::read(&page.entries)?;
+    let (generation, goes_on) = match journal::open(&history, plan.fingerprint(lanes), options.request) {
+        Opening::First => (1, false),
+        Opening::Anew { generation } => (generation, false),
+        Opening::Resume { generation } => (generation, true),
+        Opening::Adopt { generation } => {
+            check_adoption(&pipeline.name, &history, plan)?;
+            // Nothing but the newest checkpoint will do: what lies before it, the new plan cannot compute again.
+            history.checkpoints.last().map_or(Ok(()), |newest| read_checkpoint(&components.store, newest).map(drop))?;
+            (generation, true)
         }
-        topics.insert(name.clone(), topic);
-    }
-    Ok(topics)
-}
-
-/// What the plan asks of the bus must be something the bus can do.
-///
-/// # Errors
-/// [`Error::Refused`]: the first feature that is missing, and what needs it.
-pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
-    let has = bus.features();
-    let writes = |wanted: Option<TopicForm>| {
-        plan.sinks().find_map(|sink| match &sink.target {
-            SinkTarget::Topic { name, form } if wanted.is_none_or(|wanted| wanted == *form) => Some(name.as_str()),
-            _ => None,
-        })
-    };
-    let lacks = |what: &str, why: String| {
-        let what = format!("{} cannot {what}, which {why} needs", bus.describe());
-        Err(Error::refused(what, "run the job on a bus that can, or change its sinks"))
-    };
-    if !has.conditional_append {
-        return lacks("append to a journal on a condition", "every pipeline".into());
-    }
-    if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
-        return lacks("write results and marker in one step", format!("sink topic `{name}`"));
-    }
-    if let Some(name) = writes(Some(TopicForm::Upsert)).filter(|_| !has.compaction) {
-        return lacks("compact a topic by key", format!("upsert topic `{name}`"));
-    }
-    Ok(())
-}
-
-/// Topics that hold results of the generation that is resumed must still be there: one that was deleted would come back
-/// without them.
-///
-/// # Errors
-/// [`Error::Refused`], with the remedy.
-pub fn check_sinks(bus: &dyn Bus, plan: &Plan, pipeline: &str, options: &StartOptions) -> Result<()> {
-    let Some(journal) = bus.topic(&journal_topic(pipeline))?.filter(|_| options.request == StartRequest::Resume) else {
-        return Ok(());
-    };
-    let history = History::read(&bus.read_journal(journal.id, Offset(0))?.entries)?;
-    // A plan that has changed is refused for that, and may name other sinks.
-    if history.generation == 0 || history.last_epoch == history.since {
-        return Ok(());
-    }
-    for sink in plan.sinks() {
-        let SinkTarget::Topic { name, .. } = &sink.target else { continue };
-        if bus.topic(name)?.is_none() {
+        Opening::Refuse => return Err(plan_changed(&pipeline.name, &history, plan, lanes)),
+        Opening::NotAtRest => {
+            let what = "are not saved yet, and only the plan that bound them can compute them again";
             return Err(Error::refused(
-                format!("sink topic `{name}` is gone, and with it the results it held"),
-                "restore the topic, or write all results again as a new generation: `run --from-zero`",
+                format!("{}: epochs up to {} {what}", pipeline.name, history.last_epoch),
+                "run the old binary once more and stop it in order (SIGTERM), then start the new one with `run --adopt-plan`",
             ));
         }
-    }
-    Ok(())
+    };
+    Ok(Look { end: page.end, history, generation, goes_on })
 }
 
-/// The journal's topic of a pipeline.
-#[must_use]
-pub fn journal_topic(pipeline: &str) -> String {
-    format!("{pipeline}.journal")
+/// Says what becomes of the states.
+fn check_adoption(pipeline: &str, history: &History, plan: &Plan) -> Result<()> {
+    let adoption = match history.layout.as_ref().and_then(Layout::plan) {
+        Some(before) => layouts::adopt(&before, plan),
+        None => Err("an older release did not write down what it was".to_string()),
+    };
+    match adoption {
+        Ok(Adoption { kept, fresh, dropped }) => {
+            tracing::warn!(%pipeline, ?kept, ?fresh, ?dropped, "goes on under another plan: states kept, empty, dropped");
+            Ok(())
+        }
+        Err(why) => Err(Error::refused(
+            format!("{pipeline}: the new plan cannot go on where the old one stopped: {why}"),
+            "give a state that changed another name (it then begins empty), or begin a new generation with `run --from-zero`",
+        )),
+    }
 }
 
-/// Creates a topic unless it is there.
-///
-/// # Errors
-/// The bus refused.
-pub fn ensure(bus: &dyn Bus, spec: &TopicSpec) -> Result<Topic> {
-    if let Some(topic) = bus.topic(&spec.name)? {
-        return Ok(topic);
+fn plan_changed(pipeline: &str, history: &History, plan: &Plan, lanes: u32) -> Error {
+    let mut changes = Vec::new();
+    if let Some(before) = history.layout.as_ref().filter(|layout| layout.lanes != lanes && layout.lanes != 0) {
+        changes.extend([format!("- lanes {}", before.lanes), format!("+ lanes {lanes}")]);
     }
-    durable(Step::TopicCreate, || bus.create_topic(spec))?;
-    Ok(bus.topic(&spec.name)?.ok_or_else(|| BusError::NoTopic(spec.name.clone()))?)
+    if let Some(before) = history.layout.as_ref().and_then(Layout::plan) {
+        changes.extend(layouts::difference(&before, plan));
+    }
+    let changes: String = changes.iter().map(|line| format!("\n  {line}")).collect();
+    Error::refused(
+        format!("{pipeline}: the plan of the job has changed since its results were begun{changes}\n"),
+        "run the old binary; or stop it in order and go on with the states that fit (`run --adopt-plan`); or write all results again \
+         as a new generation (`run --from-zero`)",
+    )
 }
 
 /// An incarnation that has entered the journal.
@@ -126,234 +113,46 @@ pub struct Entered {
     pub token: Token,
     /// The generation it writes.
     pub generation: u32,
+    /// Lanes of each group that an incarnation before it may still write.
+    pub lanes_before: u32,
     /// Where the next journal entry goes.
     pub end: Offset,
     /// What the journal says, read behind our own `Start`: nobody else's entries can join it any more.
     pub history: History,
 }
 
-/// Appends `Start`: from here on no other incarnation's entries count.
+/// Appends `Start`: from here on no other incarnation's entries count. `None` when somebody appended since the look.
 ///
 /// # Errors
-/// The plan has changed and nobody said what to do about it; a source partition has lost records.
+/// The bus failed, or another incarnation started right behind ours.
 pub fn enter(
     pipeline: &Pipeline,
     components: &Components,
-    (plan, fingerprint): (&Plan, u128),
-    topics: &Topics,
-    journal: &Topic,
+    (plan, topics, layout): (&Plan, &Topics, &Layout),
+    (journal, look): (TopicId, Look),
     options: &StartOptions,
-) -> Result<Entered> {
+) -> Result<Option<Entered>> {
     let bus = &*components.bus;
     let incarnation = Incarnation(options.incarnation);
-    for _ in 0..STARTS_MAX {
-        let page = bus.read_journal(journal.id, Offset(0))?;
-        let history = History::read(&page.entries)?;
-        let opening = journal::open(&history, fingerprint, options.request);
-        let generation = match opening {
-            Opening::First => 1,
-            Opening::Resume { generation } | Opening::Anew { generation } => generation,
-            Opening::Refuse => {
-                return Err(Error::refused(
-                    format!("{}: the plan of the job has changed since its results were begun (see `plan`)", pipeline.name),
-                    "run the old binary, or begin a new generation with `run --from-zero`",
-                ));
-            }
-        };
-        let accepted_gaps = match opening {
-            Opening::Resume { .. } if options.accept_gap => gaps(bus, &history, components, plan, topics)?,
-            // Who begins anew begins with what is there: nothing is missing, and nothing old is looked at.
-            _ => Vec::new(),
-        };
-        let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
-        let start = Start { generation, fingerprint, at, positions, accepted_gaps };
-        let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
-        match durable(Step::JournalStart, || bus.append_journal(journal.id, page.end, std::slice::from_ref(&entry)))? {
-            Appended::At(at) => {
-                let page = bus.read_journal(journal.id, Offset(0))?;
-                let history = History::read(&page.entries)?;
-                let token = Token(at.0);
-                if history.owner != Some((incarnation, token)) {
-                    let what = format!("another start followed ours at {at}");
-                    return Err(Error::Fenced { pipeline: pipeline.name.clone(), what });
-                }
-                return Ok(Entered { incarnation, token, generation, end: page.end, history });
-            }
-            // Somebody appended between our look and our append: look again.
-            Appended::Taken { .. } => {}
-        }
-    }
-    Err(Error::refused(
-        format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name),
-        "run one supervisor per pipeline",
-    ))
-}
-
-/// Where a new generation starts: at the oldest record of every partition.
-fn earliest(bus: &dyn Bus, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Offset)>> {
-    let mut positions = Vec::new();
-    for source in plan.sources() {
-        let Some(topic) = topics.get(&source.topic) else { continue };
-        for at in bus.offsets(topic.id)? {
-            let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
-            positions.push((Feed { source: source.source, partition }, at.log_start));
-        }
-    }
-    Ok(positions)
-}
-
-/// Gaps between where the pipeline stands and what the bus still holds.
-fn gaps(
-    bus: &dyn Bus,
-    history: &History,
-    components: &Components,
-    plan: &Plan,
-    topics: &Topics,
-) -> Result<Vec<(Feed, Offset, Offset)>> {
-    let restored = restore(&components.store, history, plan)?;
-    let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
-    let mut positions = restored.positions;
-    for binding in history.bindings_after(restored.epoch)? {
-        positions.apply(&binding, &delays);
-    }
-    let mut gaps = Vec::new();
-    for (feed, log_start) in earliest(bus, plan, topics)? {
-        let at = positions.of(feed).resume;
-        if at < log_start {
-            gaps.push((feed, at, log_start));
-        }
-    }
-    Ok(gaps)
-}
-
-/// What a pipeline goes on from.
-pub struct Restored {
-    /// The last epoch whose effects are restored.
-    pub epoch: Epoch,
-    /// Where the sources stood at its close.
-    pub positions: Positions,
-    /// Kept checkpoints up to the one restored, oldest first.
-    pub kept: Vec<(Checkpoint, Manifest)>,
-    /// Checkpoints that turned out to be damaged.
-    pub damaged: Vec<Epoch>,
-}
-
-/// Restores the newest checkpoint that reads back whole; without one, the start of the generation.
-///
-/// # Errors
-/// No checkpoint is whole and the journal no longer reaches back to the start.
-pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Result<Restored> {
-    let mut damaged = Vec::new();
-    for (at, checkpoint) in history.checkpoints.iter().enumerate().rev() {
-        match read_checkpoint(store, checkpoint) {
-            Ok(manifest) => {
-                let positions: Positions = key::decode(&manifest.head.positions)
-                    .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
-                let mut kept = Vec::new();
-                for older in &history.checkpoints[..at] {
-                    match read_manifest(store, older) {
-                        Ok(manifest) => kept.push((older.clone(), manifest)),
-                        Err(Error::Damaged { .. }) => damaged.push(older.epoch),
-                        // A store that is away for a moment has not lost it: what is not kept would be deleted.
-                        Err(error) => return Err(error),
-                    }
-                }
-                kept.push((checkpoint.clone(), manifest));
-                return Ok(Restored { epoch: checkpoint.epoch, positions, kept, damaged });
-            }
-            Err(error @ Error::Damaged { .. }) => {
-                tracing::error!(epoch = checkpoint.epoch.0, %error, "checkpoint is damaged, trying the one before");
-                damaged.push(checkpoint.epoch);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let Some(start) = &history.positions else {
-        let what = "no checkpoint is whole, and the journal no longer reaches back to the start".to_string();
-        return Err(Error::Damaged { object: format!("state of {} nodes", plan.nodes.len()), what });
+    // Who begins anew begins with what is there: nothing is missing, and nothing old is looked at.
+    let accepted_gaps =
+        if look.goes_on && options.accept_gap { gaps(bus, &look.history, components, plan, topics)? } else { Vec::new() };
+    let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
+    let start = Start { generation: look.generation, layout: layout.clone(), at, positions, accepted_gaps };
+    let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
+    let Appended::At(at) = durable(Step::JournalStart, || bus.append_journal(journal, look.end, std::slice::from_ref(&entry)))?
+    else {
+        return Ok(None);
     };
-    let mut positions = Positions { epoch: history.since, ..Positions::default() };
-    for (feed, offset) in start {
-        let at = positions.of(*feed);
-        positions.feeds.insert(*feed, crate::binding::PartitionPosition { resume: *offset, ..at });
+    let page = bus.read_journal(journal, Offset(0))?;
+    let history = History::read(&page.entries)?;
+    let token = Token(at.0);
+    if history.owner != Some((incarnation, token)) {
+        let what = format!("another start followed ours at {at}");
+        return Err(Error::Fenced { pipeline: pipeline.name.clone(), what });
     }
-    Ok(Restored { epoch: history.since, positions, kept: Vec::new(), damaged })
-}
-
-/// A checkpoint is whole when its manifest and every slice the manifest names read back as they were written.
-fn read_checkpoint(store: &CheckpointStore, checkpoint: &Checkpoint) -> Result<Manifest> {
-    let manifest = read_manifest(store, checkpoint)?;
-    match store.verify(&checkpoint.manifest)?.damages.first() {
-        Some(what) => Err(Error::Damaged { object: checkpoint.manifest.clone(), what: what.clone() }),
-        None => Ok(manifest),
-    }
-}
-
-fn read_manifest(store: &CheckpointStore, checkpoint: &Checkpoint) -> Result<Manifest> {
-    let name = &checkpoint.manifest;
-    let bytes = store.get(name)?;
-    if key::hash_bytes(&bytes) != checkpoint.checksum {
-        return Err(Error::Damaged { object: name.clone(), what: "its checksum is not the journal's".into() });
-    }
-    Manifest::decode(name, &bytes)
-}
-
-/// Moves positions over the gaps an operator has accepted.
-pub fn skip_gaps(positions: &mut Positions, gaps: &[(Feed, Offset, Offset)]) {
-    for (feed, from, to) in gaps {
-        let mut at = positions.of(*feed);
-        if at.resume == *from {
-            at.resume = *to;
-            positions.feeds.insert(*feed, at);
-        }
-    }
-}
-
-/// Topic ids must be those of the bindings, and everything still to be read must still be there: what a replay needs
-/// (from `restored` to `live`), and what comes behind it.
-///
-/// # Errors
-/// [`Error::Refused`] or [`BusError::OutOfRange`], with the remedy.
-pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, restored: &Positions, live: &Positions) -> Result<()> {
-    for (feed, at) in &restored.feeds {
-        let SourcePartition::Bus { topic: id, partition } = feed.partition else { continue };
-        let Some(source) = plan.sources().nth(usize::from(feed.source)) else { continue };
-        let Some(topic) = topics.get(&source.topic) else { continue };
-        let name = &source.topic;
-        if topic.id != id {
-            return Err(Error::refused(
-                format!("topic `{name}` was deleted and re-created; offsets of the old one mean nothing in it"),
-                "begin a new generation: `run --from-zero`",
-            ));
-        }
-        let offsets = bus.offsets(id)?;
-        let Some(there) = offsets.iter().find(|o| o.partition == partition) else {
-            return Err(Error::refused(
-                format!("partition {name}[{partition}] is missing"),
-                "restore the topic, or `run --from-zero`",
-            ));
-        };
-        let (resume, read) = (at.resume, live.of(*feed).resume);
-        if read > there.end {
-            let end = there.end;
-            return Err(Error::refused(
-                format!("{name}[{partition}]: the log ends at offset {end}, but the pipeline has read up to {read}"),
-                "restore the topic, or `run --from-zero`",
-            ));
-        }
-        // No gap can stand for records whose results may be visible, but not their state.
-        if resume < there.log_start && resume < read {
-            return Err(Error::refused(
-                format!("{name}[{partition}]: the records from offset {resume} on, which a replay needs, are gone"),
-                "restore the topic, or begin a new generation: `run --from-zero`",
-            ));
-        }
-        if resume < there.log_start {
-            let (topic, log_start, end) = (name.clone(), there.log_start, there.end);
-            return Err(BusError::OutOfRange { topic, partition, resume, log_start, end }.into());
-        }
-    }
-    Ok(())
+    let lanes_before = look.history.layout.map_or(0, |layout| layout.lanes);
+    Ok(Some(Entered { incarnation, token, generation: look.generation, lanes_before, end: page.end, history }))
 }
 
 /// Opens and fences every lane of every sink, before anything is replayed.
@@ -372,12 +171,16 @@ pub fn open_lanes(
     for group in plan.groups() {
         let sinks: Vec<&SinkNode> = plan.sinks().filter(|s| s.group == group).collect();
         let group_lanes = (components.connect)(group, &sinks, topics)?;
-        for lane in 0..lanes {
+        // Lanes there were more of before are fenced as well: nobody writes them any more.
+        for lane in 0..lanes.max(entered.lanes_before) {
             let context = LaneContext { pipeline: pipeline.name.clone(), generation: entered.generation, lane };
             let mut sink = group_lanes.open(&context)?;
             let marker = durable(Step::LaneFence, || sink.fence(entered.token))?;
             let name = format!("{group}/{lane}");
             check_marker(&name, marker, entered)?;
+            if lane >= lanes {
+                continue;
+            }
             let (index, token, generation) = (open.len(), entered.token, entered.generation);
             let metrics = components.metrics.lane(&name);
             let records_out = plan.sinks().map(|s| components.metrics.records_out(&s.target.to_string())).collect();
@@ -399,15 +202,6 @@ fn check_marker(lane: &str, marker: Option<Marker>, entered: &Entered) -> Result
         )),
         _ => Ok(()),
     }
-}
-
-/// Folds the bindings that will be replayed: where the live part begins.
-#[must_use]
-pub fn fold(positions: &Positions, replay: &[Binding], plan: &Plan) -> Positions {
-    let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
-    let mut live = positions.clone();
-    replay.iter().for_each(|binding| live.apply(binding, &delays));
-    live
 }
 
 #[cfg(test)]

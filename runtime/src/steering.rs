@@ -4,22 +4,23 @@
 use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
 use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
-use crate::engine::{Components, Minting};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::journal::{Checkpoint, Fact};
+use crate::layout::Layout;
 use crate::metrics::PartitionMetrics;
 use crate::minter::{Minter, Turn};
+use crate::pipeline::{Components, Minting};
 use crate::plan::Plan;
 use crate::report::{Command, Report, Reports};
 use crate::scribe::Scribe;
 use crate::settings::Settings;
 use crate::start;
 use crate::state::{Manifest, ManifestHead};
+use crate::status::Status;
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::upkeep::{Done, Job};
 use crossbeam_channel::Sender;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct Begin {
     pub gaps: Vec<(Feed, Offset, Offset)>,
     /// Pattern of new manifests.
     pub template: ManifestHead,
+    /// What the generation is laid out by.
+    pub layout: Layout,
     /// Checkpoints that are kept, oldest first.
     pub kept: Vec<(Checkpoint, Manifest)>,
     /// Checkpoints to be retired at once: damaged ones, and those of earlier generations.
@@ -61,35 +64,6 @@ pub struct Begin {
     pub components: Components,
     /// When the start began.
     pub began: Instant,
-}
-
-/// How a pipeline stands: what `why` and `lag` show.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// `team.job`.
-    pub pipeline: String,
-    /// Whether it is still replaying.
-    pub recovering: bool,
-    /// Newest epoch that was closed.
-    pub closed: Epoch,
-    /// Newest epoch every operator has done with.
-    pub worked: Epoch,
-    /// Newest epoch the journal holds.
-    pub durable: Epoch,
-    /// Newest epoch each lane has applied.
-    pub applied: BTreeMap<String, Epoch>,
-    /// Epochs and bytes in flight.
-    pub in_flight: (usize, u64),
-    /// Whether the bounds of what may be in flight are reached.
-    pub full: bool,
-    /// Newest complete checkpoint.
-    pub checkpoint: Option<Epoch>,
-    /// The checkpoint being written.
-    pub checkpoint_pending: Option<Epoch>,
-    /// The pipeline's watermark, if it has one yet.
-    pub watermark_ms: Option<i64>,
-    /// The partition that holds the watermark back: `topic[partition]`.
-    pub slowest: Option<String>,
 }
 
 /// See the module.
@@ -139,7 +113,8 @@ impl Steering {
         let minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone());
         let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
-        let mut checkpoints = Checkpoints::new(begin.template.clone(), snapshots, begin.markers.clone(), kept);
+        let mut checkpoints =
+            Checkpoints::new((begin.template.clone(), begin.layout.clone()), snapshots, begin.markers.clone(), kept);
         let stale = checkpoints.retire(std::mem::take(&mut begin.stale));
         let now = monotonic();
         let mut steering = Self {

@@ -3,13 +3,14 @@
 
 use crate::binding::{Positions, SourcePartition};
 use crate::bus::{Bus, Offset, Token, TopicId};
-use crate::error::{Response, Result};
+use crate::error::Result;
 use crate::failpoint::{Step, durable};
 use crate::graph::Saved;
 use crate::journal::History;
 use crate::report::{Report, Reports};
-use crate::source::spawn;
+use crate::response::Response;
 use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Written, garbage, orphans, pipeline_prefix};
+use crate::threads::spawn;
 use crate::time::Epoch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;

@@ -9,20 +9,30 @@ use distributary_runtime::binding::{Binding, Control, Feed, Lift, PartitionPosit
 use distributary_runtime::bus::{Offset, Token, TopicId};
 use distributary_runtime::journal::{Checkpoint, Entry, Fact, Incarnation, Start};
 use distributary_runtime::key::{decode, encode, stable_hash};
+use distributary_runtime::layout::{Layout, Output};
 use distributary_runtime::state::{
     Entries, KeyedState, Manifest, ManifestHead, ObjectHeader, ObjectWriter, Snapshot, StateObject, Written,
 };
 use distributary_runtime::time::{Epoch, EventTime, WallTime};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn golden(name: &str, today: &[u8]) -> Bytes {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = path(name);
     if !path.exists() && std::env::var("DISTRIBUTARY_GOLDEN").is_ok_and(|v| v == "write") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, today).unwrap();
     }
-    let kept = std::fs::read(&path).unwrap();
-    assert!(kept == today, "{name}: today's bytes differ from those of version 1");
-    kept.into()
+    let kept = kept(name);
+    assert!(kept == today, "{name}: today's bytes differ from those that were released");
+    kept
+}
+
+fn kept(name: &str) -> Bytes {
+    std::fs::read(path(name)).unwrap().into()
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 type State = KeyedState<String, (i64, Option<u32>)>;
@@ -106,10 +116,10 @@ fn bus(partition: u32) -> SourcePartition {
 }
 
 /// One entry of every kind, and every kind of source partition.
-fn entries() -> [(&'static str, Fact); 5] {
+fn entries(layout: Layout) -> [(&'static str, Fact); 5] {
     let start = Start {
         generation: 2,
-        fingerprint: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+        layout: layout.clone(),
         at: WallTime(1_750_000_000_000),
         positions: vec![(feed(0, bus(0)), Offset(0)), (feed(1, bus(300)), Offset(u64::MAX))],
         accepted_gaps: vec![(feed(0, bus(1)), Offset(5), Offset(70_000))],
@@ -145,7 +155,7 @@ fn entries() -> [(&'static str, Fact); 5] {
     let checkpoint = Checkpoint {
         epoch: Epoch(4_711),
         generation: 2,
-        fingerprint: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+        layout,
         manifest: "state/fraud.spend/2/00000000000000004711/manifest-300".into(),
         checksum: 0xfedc_ba98_7654_3210,
     };
@@ -158,11 +168,25 @@ fn entries() -> [(&'static str, Fact); 5] {
     ]
 }
 
+const INCARNATION: Incarnation = Incarnation(0xfeed_0000_0000_0000_0000_0000_0000_beef);
+const FINGERPRINT: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+
+/// Of the layout they knew the fingerprint only.
 #[test]
 fn journal_entries_of_version_1() {
-    for (name, fact) in entries() {
-        let entry = Entry { incarnation: Incarnation(0xfeed_0000_0000_0000_0000_0000_0000_beef), fact };
-        let kept = golden(&format!("journal-v1/{name}"), &entry.encode());
+    for (name, fact) in entries(Layout { fingerprint: FINGERPRINT, ..Layout::default() }) {
+        let kept = kept(&format!("journal-v1/{name}"));
+        assert_eq!(Entry::decode(Offset(0), &kept).unwrap(), Entry { incarnation: INCARNATION, fact }, "{name}");
+    }
+}
+
+#[test]
+fn journal_entries_of_version_2() {
+    let output = Output { name: "fraud.spend".into(), id: TopicId(*b"fedcba9876543210"), partitions: 300 };
+    let layout = Layout { fingerprint: FINGERPRINT, plan: r#"{"nodes":[]}"#.into(), lanes: 2, outputs: vec![output] };
+    for (name, fact) in entries(layout) {
+        let entry = Entry { incarnation: INCARNATION, fact };
+        let kept = golden(&format!("journal-v2/{name}"), &entry.encode());
         assert_eq!(Entry::decode(Offset(0), &kept).unwrap(), entry, "{name}");
     }
 }

@@ -6,17 +6,19 @@ use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, NewRecord, Offset, PartitionOffsets, Record, TopicId, TopicSpec};
-use distributary_runtime::engine::{self, Components, Minting, StartOptions};
+use distributary_runtime::engine;
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::journal::{Entry, Fact, StartRequest};
 use distributary_runtime::metrics::Metrics;
+use distributary_runtime::pipeline::Topics;
+use distributary_runtime::pipeline::{Components, Minting, StartOptions};
 use distributary_runtime::plan::{SinkNode, SinkTarget};
 use distributary_runtime::report::Reports;
+use distributary_runtime::response::Response;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::sink::LaneGroup;
-use distributary_runtime::start::Topics;
 use distributary_runtime::state::CheckpointStore;
-use distributary_runtime::steering::Status;
+use distributary_runtime::status::Status;
 use distributary_runtime::time::{SystemClock, WallTime, monotonic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +70,25 @@ pub(crate) fn ids(records: &[Record]) -> Vec<u64> {
 pub(crate) fn header<'a>(record: &'a Record, name: &str) -> &'a str {
     let found = record.headers.iter().find(|(n, _)| n == name);
     std::str::from_utf8(&found.unwrap_or_else(|| panic!("no header `{name}`")).1).expect("headers are text")
+}
+
+/// These numbers, to be compared with [`ids`].
+pub(crate) fn ids_of(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
+/// Records of the first generation, and those of later ones.
+pub(crate) fn by_generation(records: Vec<Record>) -> (Vec<Record>, Vec<Record>) {
+    records.into_iter().partition(|r| header(r, "generation") == "1")
+}
+
+/// The error stops the pipeline, and says both what is wrong and what to do.
+#[track_caller]
+pub(crate) fn assert_says(error: &Error, reason: &str, remedy: &str) {
+    let text = error.to_string();
+    assert_eq!(error.response(), Response::StopPipeline, "{text}");
+    assert!(text.contains(reason), "the reason `{reason}` is not in: {text}");
+    assert!(text.contains(remedy), "the remedy `{remedy}` is not in: {text}");
 }
 
 /// A place where pipelines run: one bus, one checkpoint store, one sink in memory.
@@ -172,7 +193,7 @@ impl Rig {
         self.start(job).end()
     }
 
-    fn connect(&self) -> Arc<engine::Connect> {
+    fn connect(&self) -> Arc<distributary_runtime::pipeline::Connect> {
         let (bus, memory) = (self.bus.clone(), self.memory.clone());
         Arc::new(move |_, sinks: &[&SinkNode], topics: &Topics| -> Result<Arc<dyn LaneGroup>> {
             let open = sinks.iter().filter_map(|sink| match &sink.target {

@@ -9,8 +9,9 @@ use crate::rig::{PATIENCE, Rig};
 use distributary::payments::{PaymentOptions, Payments};
 use distributary::{Job, TestJob, jobs, run};
 use distributary_runtime::bus::{NewRecord, Record, TopicForm};
-use distributary_runtime::engine::{self, Minting, StartOptions};
+use distributary_runtime::engine;
 use distributary_runtime::journal::{Fact, StartRequest};
+use distributary_runtime::pipeline::{Minting, StartOptions};
 use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::Reports;
 use distributary_runtime::time::{WallTime, monotonic};
@@ -124,7 +125,7 @@ fn really_run(job: Job, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) {
         running.join().unwrap().unwrap();
     });
     let start = rig.journal(job).into_iter().find_map(|fact| match fact {
-        Fact::Start(start) => Some(start.fingerprint),
+        Fact::Start(start) => Some(start.layout.fingerprint),
         _ => None,
     });
     let Some(fingerprint) = start.or_else(|| checkpointed(&rig, job)) else { panic!("the journal says no plan") };
@@ -134,7 +135,7 @@ fn really_run(job: Job, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) {
 /// The journal may have been truncated behind its `Start`; a checkpoint says the same.
 fn checkpointed(rig: &Rig, job: Job) -> Option<u128> {
     rig.journal(job).into_iter().find_map(|fact| match fact {
-        Fact::Checkpoint(checkpoint) => Some(checkpoint.fingerprint),
+        Fact::Checkpoint(checkpoint) => Some(checkpoint.layout.fingerprint),
         _ => None,
     })
 }

@@ -1,10 +1,9 @@
 //! Topics that are missing, deleted, re-created, cut short by retention or widened, before a start and under a running job.
 
-use crate::rig::{Payment, Rig, header, ids, payment_in, payments};
+use crate::rig::{Payment, Rig, assert_says, by_generation, ids, ids_of, payment_in, payments};
 use distributary::{Flow, Result, count, job, secs, topic, tumbling, upsert};
 use distributary_runtime::binding::Lift;
-use distributary_runtime::bus::{Offset, Record, TopicSpec};
-use distributary_runtime::error::{Error, Response};
+use distributary_runtime::bus::{Offset, TopicSpec};
 use distributary_runtime::journal::{Fact, StartRequest};
 use distributary_runtime::time::{Clock, EventTime, SystemClock, monotonic};
 use std::time::Duration;
@@ -14,26 +13,6 @@ use std::time::Duration;
 fn copies(flow: &Flow) -> Result<()> {
     flow.read::<Payment>()?.to(topic("fraud.copies"));
     Ok(())
-}
-
-/// Another job of the same name: what the next release might be.
-mod next_release {
-    use super::*;
-
-    #[job(team = "fraud")]
-    pub(super) fn copies(flow: &Flow) -> Result<()> {
-        flow.read::<Payment>()?.filter(|p| p.id % 2 == 0).to(topic("fraud.copies"));
-        Ok(())
-    }
-}
-
-/// The error stops the pipeline, and says both what is wrong and what to do.
-#[track_caller]
-fn assert_says(error: &Error, reason: &str, remedy: &str) {
-    let text = error.to_string();
-    assert_eq!(error.response(), Response::StopPipeline, "{text}");
-    assert!(text.contains(reason), "the reason `{reason}` is not in: {text}");
-    assert!(text.contains(remedy), "the remedy `{remedy}` is not in: {text}");
 }
 
 #[test]
@@ -133,24 +112,6 @@ fn a_topic_recreated_while_the_job_was_stopped_takes_a_new_generation() {
     let (first, second) = by_generation(rig.read("fraud.copies", 20));
     assert_eq!((ids(&first), ids(&second)), (ids_of(0..10), ids_of(10..20)));
     running.stop();
-}
-
-#[test]
-fn a_changed_plan_is_refused_and_a_new_generation_is_complete() {
-    let rig = Rig::new();
-    rig.topic("payments", 2);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
-    running.stop();
-    assert_says(&rig.refusal(next_release::copies), "the plan of the job has changed", "run --from-zero");
-
-    let running = rig.start_with(next_release::copies, |options| options.request = StartRequest::FromZero);
-    rig.publish("payments", payments(10..20));
-    let (first, second) = by_generation(rig.read("fraud.copies", 20));
-    assert_eq!((ids(&first), ids(&second)), (ids_of(0..10), (0..20).step_by(2).collect()));
-    running.crash();
-    assert_says(&rig.refusal(copies), "the plan of the job has changed", "run --from-zero");
 }
 
 #[test]
@@ -285,30 +246,6 @@ fn partitions_added_while_the_job_was_stopped_are_read_from_their_beginning() {
 }
 
 #[test]
-fn a_sink_topic_deleted_under_a_running_job_stops_it() {
-    let rig = Rig::new();
-    rig.topic("payments", 1);
-    rig.publish("payments", payments(0..5));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 5);
-    rig.calm.delete_topic("fraud.copies").unwrap();
-    rig.publish("payments", payments(5..10));
-    assert_says(&running.end(), "was deleted or re-created", "run --from-zero");
-}
-
-#[test]
-fn a_sink_topic_deleted_while_the_job_was_stopped_takes_a_new_generation() {
-    let rig = Rig::new();
-    rig.topic("payments", 1);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
-    running.stop();
-    rig.calm.delete_topic("fraud.copies").unwrap();
-    assert_says(&rig.refusal(copies), "sink topic `fraud.copies` is gone", "run --from-zero");
-}
-
-#[test]
 fn a_journal_deleted_under_a_running_job_stops_it() {
     let rig = Rig::new();
     rig.topic("payments", 1);
@@ -319,14 +256,6 @@ fn a_journal_deleted_under_a_running_job_stops_it() {
     rig.publish("payments", payments(5..10));
     assert_says(&running.end(), "was deleted or re-created", "run --from-zero");
     assert_eq!(ids(&rig.all("fraud.copies")), ids_of(0..5), "nothing is shown that no journal holds");
-}
-
-fn ids_of(range: std::ops::Range<u64>) -> Vec<u64> {
-    range.collect()
-}
-
-fn by_generation(records: Vec<Record>) -> (Vec<Record>, Vec<Record>) {
-    records.into_iter().partition(|r| header(r, "generation") == "1")
 }
 
 fn accepted_gaps(fact: Fact) -> Option<Vec<(u32, Offset, Offset)>> {

@@ -7,6 +7,7 @@ use distributary_runtime::binding::{Binding, Feed};
 use distributary_runtime::bus::{Bus, Offset};
 use distributary_runtime::engine;
 use distributary_runtime::journal::{Entry, Fact, Incarnation};
+use distributary_runtime::layout::{Layout, Output};
 use distributary_runtime::plan::Plan;
 use distributary_runtime::start;
 use serde_json::{Value, json};
@@ -128,19 +129,27 @@ fn said(fact: &Fact, plan: &Plan) -> String {
 fn document(shown: &Shown, plan: &Plan) -> Value {
     let fact = match &shown.entry.fact {
         Fact::Start(s) => json!({ "start": {
-            "generation": s.generation, "at_ms": s.at, "fingerprint": format!("{:032x}", s.fingerprint),
+            "generation": s.generation, "at_ms": s.at, "layout": layout(&s.layout),
             "positions": s.positions.iter().map(|(f, at)| json!([name(*f, plan), at])).collect::<Vec<_>>(),
             "accepted_gaps": s.accepted_gaps.iter().map(|(f, from, to)| json!([name(*f, plan), from, to])).collect::<Vec<_>>(),
         }}),
         Fact::Binding(b) => json!({ "epoch": binding(b, plan) }),
         Fact::Checkpoint(c) => json!({ "checkpoint": {
             "epoch": c.epoch, "generation": c.generation, "manifest": c.manifest,
-            "checksum": format!("{:016x}", c.checksum), "fingerprint": format!("{:032x}", c.fingerprint),
+            "checksum": format!("{:016x}", c.checksum), "layout": layout(&c.layout),
         }}),
         Fact::Retire { epoch } => json!({ "retire": { "epoch": epoch } }),
     };
     let incarnation = format!("{:032x}", shown.entry.incarnation.0);
     json!({ "offset": shown.at, "incarnation": incarnation, "counts": shown.counts, "fact": fact })
+}
+
+fn layout(layout: &Layout) -> Value {
+    let output = |o: &Output| json!({ "topic": o.name, "id": o.id.to_string(), "partitions": o.partitions });
+    json!({
+        "fingerprint": format!("{:032x}", layout.fingerprint), "lanes": layout.lanes,
+        "outputs": layout.outputs.iter().map(output).collect::<Vec<_>>(),
+    })
 }
 
 fn binding(b: &Binding, plan: &Plan) -> Value {

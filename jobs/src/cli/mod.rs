@@ -31,7 +31,7 @@ mod why;
 use crate::{Error, Job, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use context::{Context, Global};
-use distributary_runtime::error::Response;
+use distributary_runtime::response::Response;
 use std::io::Write;
 use std::process::ExitCode;
 

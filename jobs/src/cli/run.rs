@@ -5,8 +5,9 @@ use super::liveness::Alive;
 use super::status::{StatusFile, Told};
 use super::{logging, metrics_server, process};
 use crate::{Error, Result, run};
-use distributary_runtime::engine::{self, Minting, StartOptions};
+use distributary_runtime::engine;
 use distributary_runtime::journal::StartRequest;
+use distributary_runtime::pipeline::{Minting, StartOptions};
 use distributary_runtime::report::Reports;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::process::ExitCode;
@@ -22,6 +23,10 @@ pub(super) struct Args {
     /// Begin a new generation of results, from the oldest records on the bus.
     #[arg(long)]
     from_zero: bool,
+    /// Go on under a changed plan: states of the same name and types are kept, new ones begin empty. The old binary must have
+    /// stopped in order.
+    #[arg(long, conflicts_with = "from_zero")]
+    adopt_plan: bool,
     /// Go on although records were lost to retention before they were read; the gap is noted in the journal.
     #[arg(long)]
     accept_gap: bool,
@@ -72,7 +77,11 @@ impl Args {
         })?;
         let options = StartOptions {
             incarnation: incarnation()?,
-            request: if self.from_zero { StartRequest::FromZero } else { StartRequest::Resume },
+            request: match (self.from_zero, self.adopt_plan) {
+                (true, _) => StartRequest::FromZero,
+                (false, true) => StartRequest::AdoptPlan,
+                (false, false) => StartRequest::Resume,
+            },
             accept_gap: self.accept_gap,
             minting: Minting::Timed,
         };

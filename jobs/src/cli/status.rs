@@ -2,7 +2,7 @@
 //! nothing is decided by it.
 
 use crate::{Error, Result};
-use distributary_runtime::steering::Status;
+use distributary_runtime::status::Status;
 use distributary_runtime::time::WallTime;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

@@ -23,7 +23,7 @@ fn kept(epoch: u64) -> (Checkpoint, Manifest) {
     let positions = key::encode(&Positions::default()).unwrap();
     let manifest = Manifest::merge(None, ManifestHead { epoch: Epoch(epoch), positions, ..template() }, []).unwrap();
     let name = manifest.name();
-    (Checkpoint { epoch: Epoch(epoch), generation: 1, fingerprint: 7, manifest: name, checksum: 0 }, manifest)
+    (Checkpoint { epoch: Epoch(epoch), generation: 1, layout: Layout::default(), manifest: name, checksum: 0 }, manifest)
 }
 
 /// Everything around the bookkeeping.
@@ -46,7 +46,7 @@ impl World {
     fn new(found: &[u64], stale: &[u64], lanes: usize) -> Self {
         let last = found.last().copied().unwrap_or(0).max(stale.iter().copied().max().unwrap_or(0));
         let kept = found.iter().map(|e| kept(*e)).collect();
-        let books = Checkpoints::new(template(), STATES, vec![None; lanes], kept);
+        let books = Checkpoints::new((template(), Layout::default()), STATES, vec![None; lanes], kept);
         let mut standing = [found, stale].concat();
         standing.sort_unstable();
         let mut world = Self {

@@ -29,11 +29,15 @@ fn binding(epoch: u64, records: u64) -> Binding {
 
 fn start(generation: u32) -> Fact {
     let positions = vec![(feed(0), Offset(3))];
-    Fact::Start(Start { generation, fingerprint: 7, at: WallTime(1), positions, accepted_gaps: Vec::new() })
+    Fact::Start(Start { generation, layout: layout(7), at: WallTime(1), positions, accepted_gaps: Vec::new() })
+}
+
+fn layout(fingerprint: u128) -> Layout {
+    Layout { fingerprint, lanes: 1, ..Layout::default() }
 }
 
 fn checkpoint(epoch: u64, generation: u32) -> Checkpoint {
-    Checkpoint { epoch: Epoch(epoch), generation, fingerprint: 7, manifest: format!("manifest-{epoch}"), checksum: epoch }
+    Checkpoint { epoch: Epoch(epoch), generation, layout: layout(7), manifest: format!("manifest-{epoch}"), checksum: epoch }
 }
 
 /// What happens to a journal. A number that means nothing at that point is taken modulo what there is.
@@ -173,7 +177,7 @@ proptest! {
         let whole = History::read(&model.entries).unwrap();
         let kept: Vec<_> = model.entries.iter().filter(|(at, _)| *at >= model.cut).cloned().collect();
         let rest = History::read(&kept).unwrap();
-        prop_assert_eq!((rest.generation, rest.fingerprint), (whole.generation, whole.fingerprint));
+        prop_assert_eq!((rest.generation, &rest.layout), (whole.generation, &whole.layout));
         prop_assert_eq!((rest.last_epoch, rest.last_closed_at), (whole.last_epoch, whole.last_closed_at));
         prop_assert_eq!(&rest.checkpoints, &whole.checkpoints);
         for request in [StartRequest::Resume, StartRequest::FromZero] {
@@ -243,7 +247,7 @@ fn an_entry_of_a_newer_release_says_so() {
     bytes[0] = FORMAT_VERSION + 1;
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     let error = Entry::decode(Offset(4), &bytes).unwrap_err().to_string();
-    assert_eq!(error, "journal entry 4: damaged: format version 2 is not known here; run a newer release");
+    assert_eq!(error, "journal entry 4: damaged: format version 3 is not known here; run a newer release");
 }
 
 #[test]
@@ -252,8 +256,32 @@ fn another_plan_is_refused_until_somebody_says_from_zero() {
     assert_eq!(open(&History::default(), 7, StartRequest::Resume), Opening::First);
     assert_eq!(open(&History::default(), 7, StartRequest::FromZero), Opening::First);
     assert_eq!(open(&history, 7, StartRequest::Resume), Opening::Resume { generation: 3 });
+    assert_eq!(open(&history, 7, StartRequest::AdoptPlan), Opening::Resume { generation: 3 });
     assert_eq!(open(&history, 8, StartRequest::Resume), Opening::Refuse);
     assert_eq!(open(&history, 8, StartRequest::FromZero), Opening::Anew { generation: 4 });
+}
+
+/// Only from a checkpoint that holds everything: what lies behind it, the new plan would compute otherwise. And from then on what
+/// lies before it is out of reach, also for a start that finds the checkpoint damaged.
+#[test]
+fn another_plan_goes_on_from_the_last_checkpoint_alone() {
+    let bound = |epoch| (1, Fact::Binding(binding(epoch, 1)));
+    let saved = |epoch| (1, Fact::Checkpoint(checkpoint(epoch, 1)));
+    let mut facts = vec![(1, start(1)), bound(1), saved(1), bound(2)];
+    assert_eq!(open(&History::read(&journal(facts.clone())).unwrap(), 8, StartRequest::AdoptPlan), Opening::NotAtRest);
+    facts.push(saved(2));
+    let history = History::read(&journal(facts.clone())).unwrap();
+    assert_eq!(open(&history, 8, StartRequest::AdoptPlan), Opening::Adopt { generation: 1 });
+
+    let Fact::Start(adopting) = start(1) else { unreachable!() };
+    facts.push((2, Fact::Start(Start { layout: layout(8), ..adopting })));
+    facts.push((2, Fact::Binding(binding(3, 1))));
+    let history = History::read(&journal(facts)).unwrap();
+    assert_eq!(open(&history, 8, StartRequest::Resume), Opening::Resume { generation: 1 });
+    assert_eq!(history.checkpoints, [checkpoint(2, 1)]);
+    assert_eq!(history.abandoned, [checkpoint(1, 1)]);
+    assert_eq!(history.bindings_after(Epoch(2)).unwrap(), [binding(3, 1)]);
+    assert!(history.bindings_after(Epoch(1)).is_err() && history.positions.is_none());
 }
 
 /// A start that died before its first binding has begun the generation; the next one goes on with it.

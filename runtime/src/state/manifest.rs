@@ -58,7 +58,8 @@ pub struct StateManifest {
 
 impl Manifest {
     /// The manifest that follows `previous` when the workers have written these slices: a base begins the chain of its key
-    /// group anew, a delta lengthens it, all others stay.
+    /// group anew, a delta lengthens it, all others stay. A state of which nobody wrote (not even that nothing changed) is none
+    /// of the plan's any more, and goes.
     ///
     /// `previous` is the manifest of the last snapshot, also when its checkpoint never became effective.
     ///
@@ -68,8 +69,9 @@ impl Manifest {
     pub fn merge(previous: Option<&Self>, head: ManifestHead, written: impl IntoIterator<Item = Written>) -> Result<Self> {
         let states = previous.map_or(&[][..], |manifest| &manifest.states);
         let mut states: BTreeMap<String, StateManifest> = states.iter().map(|s| (s.name.clone(), s.clone())).collect();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut written_of) = (BTreeSet::new(), BTreeSet::new());
         for Written { state: name, type_fingerprint, slices } in written {
+            written_of.insert(name.clone());
             let new = || StateManifest { name: name.clone(), type_fingerprint, groups: BTreeMap::new() };
             let state = states.entry(name.clone()).or_insert_with(new);
             if state.type_fingerprint != type_fingerprint {
@@ -94,6 +96,7 @@ impl Manifest {
                 }
             }
         }
+        states.retain(|name, _| written_of.contains(name));
         Ok(Self { head, states: states.into_values().collect() })
     }
 

@@ -4,7 +4,7 @@ use super::verdict::{Seen, Verdict, decide};
 use crate::cli::standing::Lag;
 use crate::cli::status::Told;
 use distributary_runtime::bus::Offset;
-use distributary_runtime::steering::Status;
+use distributary_runtime::status::Status;
 use distributary_runtime::time::{Epoch, WallTime};
 
 fn lag(partition: u32, watermark_ms: i64) -> Lag {

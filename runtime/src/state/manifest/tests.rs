@@ -43,8 +43,9 @@ fn a_base_resets_its_chain_and_a_delta_lengthens_it() {
     assert_eq!(two.objects(), BTreeSet::from(["a1", "a2", "b1"]));
 
     let emptied = written("a", vec![(0, slice("a3", Base, 0)), (255, slice("a3", Base, 1))]);
-    let three = Manifest::merge(Some(&two), head(30), [emptied]).unwrap();
+    let three = Manifest::merge(Some(&two), head(30), [emptied, written("b", vec![])]).unwrap();
     assert_eq!(three.objects(), BTreeSet::from(["a3", "b1"]));
+    assert!(three.state("c").is_none(), "a plan without this state goes on");
     assert_eq!(garbage(std::slice::from_ref(&one), &[two.clone(), three.clone()]), BTreeSet::from([one.name()]));
     let both = BTreeSet::from([one.name(), two.name(), "a1".into(), "a2".into()]);
     assert_eq!(garbage(&[one, two], &[three]), both);

@@ -3,8 +3,11 @@
 //! Method: random records, ranges, lifts, chunks and arrivals against a model that looks at the records alone.
 
 use super::*;
-use crate::bus::TopicId;
+use crate::binding::{Feed, SourcePartition};
+use crate::bus::{Record, TopicId};
+use crate::report::Report;
 use crate::time::WallTime;
+use crossbeam_channel::Sender;
 use proptest::prelude::*;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 

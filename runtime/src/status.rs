@@ -1,0 +1,34 @@
+//! How a running pipeline stands.
+
+use crate::time::Epoch;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a pipeline stands: what `why` and `lag` show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `team.job`.
+    pub pipeline: String,
+    /// Whether it is still replaying.
+    pub recovering: bool,
+    /// Newest epoch that was closed.
+    pub closed: Epoch,
+    /// Newest epoch every operator has done with.
+    pub worked: Epoch,
+    /// Newest epoch the journal holds.
+    pub durable: Epoch,
+    /// Newest epoch each lane has applied.
+    pub applied: BTreeMap<String, Epoch>,
+    /// Epochs and bytes in flight.
+    pub in_flight: (usize, u64),
+    /// Whether the bounds of what may be in flight are reached.
+    pub full: bool,
+    /// Newest complete checkpoint.
+    pub checkpoint: Option<Epoch>,
+    /// The checkpoint being written.
+    pub checkpoint_pending: Option<Epoch>,
+    /// The pipeline's watermark, if it has one yet.
+    pub watermark_ms: Option<i64>,
+    /// The partition that holds the watermark back: `topic[partition]`.
+    pub slowest: Option<String>,
+}
