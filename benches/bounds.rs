@@ -4,11 +4,11 @@
 
 mod common;
 
+use common::Flags;
 use common::payments::{Payment, RELAY, SPEND, Sender, user_of};
 use common::pipeline::{AfterCommit, PARTITIONS, Pipeline, Place};
-use common::process::{Memory, memory, mib};
+use common::process::{Memory, memory, mib, unix_us};
 use common::table::Table;
-use common::{Flags, meter::unix_us};
 use distributary_runtime::bus::{Bus, Offset};
 use distributary_runtime::error::Result;
 use distributary_runtime::journal::StartRequest;

@@ -85,7 +85,7 @@ impl Point {
         let sender = Sender::start(&place, &source, self.rate, USERS, 0)?;
         wait(monotonic() + WARM_UP);
         let (sent, engine, all) = (sender.sent(), process::threads_cpu(&ENGINE_THREADS), process::process_cpu());
-        let from = common::meter::unix_us();
+        let from = common::process::unix_us();
         wait(monotonic() + self.measured);
         let events = (sender.sent() - sent) as f64;
         let engine = (process::threads_cpu(&ENGINE_THREADS) - engine).as_secs_f64();

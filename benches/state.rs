@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::meter::{quantile_ms, unix_us};
+use common::meter::quantile_ms;
 use common::payments::{Payment, SPEND, Sender, number, user_of};
 use common::pipeline::{AfterCommit, Discard, Place};
+use common::process::unix_us;
 use common::process::{memory, mib};
 use common::table::Table;
 use common::{Flags, median};

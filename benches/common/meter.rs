@@ -2,19 +2,13 @@
 
 use super::payments::number;
 use super::pipeline::Place;
+use super::process::unix_us;
 use distributary_runtime::bus::{Bus, Offset, Record};
 use distributary_runtime::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Unix time in microseconds.
-#[allow(clippy::disallowed_methods, reason = "latency is measured against the wall clock that the sender stamps with")]
-pub(crate) fn unix_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as i64)
-}
 
 /// How long an output took: (when it was due, microseconds until it was read).
 pub(crate) type Latency = (i64, u32);

@@ -1,7 +1,7 @@
 //! Payments with the moment they are due, the two jobs that are measured with them, and who sends them: an open loop.
 
-use super::meter::unix_us;
 use super::pipeline::Place;
+use super::process::unix_us;
 use distributary::{AsTimestamp, Event, Flow, Job, Timestamp, codec, topic, upsert};
 use distributary_runtime::bus::{Bus, NewRecord, Topic};
 use distributary_runtime::error::{Error, Result};

@@ -57,3 +57,10 @@ pub(crate) fn memory() -> Memory {
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
+
+/// Unix time in microseconds.
+#[allow(clippy::disallowed_methods, reason = "latency is measured against the wall clock that the sender stamps with")]
+pub(crate) fn unix_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as i64)
+}

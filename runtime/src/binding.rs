@@ -67,6 +67,25 @@ pub struct Feed {
     pub partition: SourcePartition,
 }
 
+/// A piece of a source partition that a reader has delivered to its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where from.
+    pub feed: Feed,
+    /// The resume offset before it.
+    pub from: Offset,
+    /// The resume offset behind it.
+    pub upto: Offset,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// The greatest event time in it.
+    pub max_time: EventTime,
+    /// The end of the partition as the fetch saw it.
+    pub end: Offset,
+}
+
 /// What an epoch takes from one source partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {

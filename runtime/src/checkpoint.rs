@@ -8,9 +8,10 @@ use crate::error::Result;
 use crate::journal::{Checkpoint, Fact};
 use crate::key;
 use crate::layout::Layout;
+use crate::report::Done;
 use crate::state::{Manifest, ManifestHead, Written};
 use crate::time::Epoch;
-use crate::upkeep::{Done, Job};
+use crate::upkeep::Job;
 use std::collections::VecDeque;
 
 /// Checkpoints that are kept: the newest, and the one before in case the newest turns out to be damaged.

@@ -1,9 +1,9 @@
 //! Dead letters: records that were set aside, each with its cause, its position and its original bytes, exactly once.
 
 use crate::graph::{Graph, Spec};
-use crate::operator::DeadLetter;
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
 use crate::sink::OutRecord;
+use crate::update::DeadLetter;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concatenate;

@@ -4,7 +4,7 @@ use crate::binding::{Binding, BindingLog, Positions};
 use crate::bus::{Bus, TopicId, TopicSpec};
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::graph::{Graph, Saved, Worker};
+use crate::graph::{Graph, Worker};
 use crate::lanes::{self, OpenLane};
 use crate::layout::Layout;
 use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
@@ -12,10 +12,11 @@ use crate::plan::{Plan, StateNode};
 use crate::report::{Command, Report, Reports};
 use crate::scribe::{Durable, Journal, Scribe};
 use crate::settings::Settings;
-use crate::source::RunningSource;
+use crate::source::running::RunningSource;
 use crate::start::{self, Entered};
-use crate::state::{CheckpointStore, Manifest, ManifestHead, Snapshot};
+use crate::state::{CheckpointStore, Manifest, ManifestHead, Saved, Snapshot};
 use crate::steering::Steering;
+use crate::testing::InMemory;
 use crate::time::{Epoch, Watermark, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};
@@ -43,7 +44,7 @@ pub fn plan(pipeline: &Pipeline) -> Result<Plan> {
     let build = pipeline.build.clone();
     let plan = timely::execute_directly(move |worker| {
         worker.dataflow(|scope| {
-            let graph = Graph::new(scope, BindingLog::default(), Rc::new(crate::testing::FromTheBeginning));
+            let graph = Graph::new(scope, BindingLog::default(), Rc::new(InMemory::fresh()));
             build(&graph)?;
             graph.first_error()?;
             Ok::<_, Error>(graph.plan())

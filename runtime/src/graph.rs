@@ -6,14 +6,14 @@
 use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
 use crate::key::Key;
-use crate::operator::DeadLetter;
 use crate::plan::{Node, NodeId, Plan, SinkNode, SourceNode, StateNode};
 use crate::shape;
 use crate::sink::OutRecord;
-use crate::source::{RawRecords, RunningSource};
-use crate::state::Snapshot;
+use crate::source::raw::RawRecords;
+use crate::source::running::RunningSource;
+use crate::state::{Saved, Snapshot};
 use crate::time::{Epoch, Watermark};
-use crate::update::{Data, Update};
+use crate::update::{Data, DeadLetter, Update};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -80,19 +80,6 @@ pub trait Worker {
     fn fail(&self, error: crate::error::Error);
     /// Takes over a finished snapshot.
     fn save(&self, saved: Saved);
-}
-
-/// The snapshot of one state of one worker, complete.
-#[derive(Debug)]
-pub struct Saved {
-    /// Which state.
-    pub state: StateNode,
-    /// The worker it lived on.
-    pub worker: usize,
-    /// As of the close of this epoch.
-    pub epoch: Epoch,
-    /// Its changed key groups.
-    pub slices: Vec<crate::state::Slice>,
 }
 
 /// The dataflow of one worker while it is built.

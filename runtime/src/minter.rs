@@ -1,31 +1,12 @@
 //! The minter decides when an epoch closes and what it binds. It is the whole back-pressure, and it is pure: reports and
 //! times come in, bindings go out.
 
-use crate::binding::{Binding, Control, Feed, Lift, Positions, Range};
+use crate::binding::{Binding, Control, Delivered, Feed, Lift, Positions, Range};
 use crate::bus::Offset;
 use crate::settings::Settings;
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-
-/// A piece of a source partition that a reader has delivered to its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// Where from.
-    pub feed: Feed,
-    /// The resume offset before it.
-    pub from: Offset,
-    /// The resume offset behind it.
-    pub upto: Offset,
-    /// Records in it.
-    pub records: u64,
-    /// Bytes in it.
-    pub bytes: u64,
-    /// The greatest event time in it.
-    pub max_time: EventTime,
-    /// The end of the partition as the fetch saw it.
-    pub end: Offset,
-}
 
 /// How old the evidence that a partition is drained may be: readers repeat it at least every second.
 const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(3);

@@ -2,12 +2,11 @@
 //! epoch. An operator of `distributary-operators` is one small file that fills in one of them.
 
 use crate::binding::Binding;
-use crate::graph::{Collection, Graph, Saved, Spec};
+use crate::graph::{Collection, Graph, Spec};
 use crate::plan::NodeId;
-use crate::state::{Slice, Snapshot};
+use crate::state::{Saved, Slice, Snapshot};
 use crate::time::{Epoch, Watermark};
-use crate::update::{Data, Diff, Origin, Update};
-use serde::{Deserialize, Serialize};
+use crate::update::{Data, DeadLetter, Diff, Origin, Update};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -15,19 +14,6 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
-
-/// A record that an operator set aside.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// Which record.
-    pub origin: Origin,
-    /// The node of the plan that could not use it.
-    pub node: NodeId,
-    /// Copies set aside (negative: one that was set aside before is retracted).
-    pub diff: Diff,
-    /// Why. May hold what user code said, so it goes to the dead-letter topic and never to a log.
-    pub cause: String,
-}
 
 /// What an operator gives.
 #[derive(Debug)]

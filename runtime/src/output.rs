@@ -2,10 +2,9 @@
 
 use crate::bus::TopicForm;
 use crate::graph::{Collection, Graph, Spec};
-use crate::operator::DeadLetter;
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
 use crate::sink::{Guarantee, OutRecord};
-use crate::update::{Data, Stamp};
+use crate::update::{Data, DeadLetter, Stamp};
 use crate::user_code::catch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;

@@ -3,11 +3,9 @@
 use crate::bus::TopicForm;
 use crate::error::{Error, Result};
 use crate::sink::Guarantee;
+pub use crate::update::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// A node's number: its place in the plan.
-pub type NodeId = u32;
 
 /// One operator, source or sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,11 @@
 //! What the threads of a pipeline tell the minter: one bounded queue into worker 0, outside the dataflow, so that a
 //! report never holds a frontier.
 
-use crate::binding::Feed;
+use crate::binding::{Delivered, Feed};
 use crate::bus::Offset;
 use crate::error::Error;
-use crate::minter::Delivered;
+use crate::state::Written;
 use crate::time::{Epoch, Watermark};
-use crate::upkeep::Done;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -53,6 +52,33 @@ pub enum Report {
     Command(Command),
     /// A thread cannot go on.
     Failed(Error),
+}
+
+/// What the upkeep has done.
+#[derive(Debug)]
+pub enum Done {
+    /// A snapshot is durable.
+    Saved {
+        /// Of this epoch.
+        epoch: Epoch,
+        /// Where it stands.
+        written: Written,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A manifest is durable.
+    Manifest {
+        /// Of this epoch.
+        epoch: Epoch,
+        /// Its name.
+        name: String,
+        /// Its xxh3.
+        checksum: u64,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// What is not needed is gone.
+    Cleaned,
 }
 
 /// What a running pipeline can be asked.

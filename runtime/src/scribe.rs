@@ -7,6 +7,7 @@ use crate::failpoint::{Step, durable};
 use crate::journal::{Entry, Fact, Incarnation};
 use crate::report::{Report, Reports};
 use crate::response::Response;
+use crate::settings::EPOCHS_IN_FLIGHT_LIMIT;
 use crate::threads::spawn;
 use crate::time::Epoch;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 /// Facts that may wait to be written: more than epochs may be in flight, so that worker 0 never waits for the scribe. (If
 /// both waited, the scribe for room among the reports, nobody would get on.)
-pub(crate) const WAITING_MAX: usize = 4_096;
+const WAITING_MAX: usize = 2 * EPOCHS_IN_FLIGHT_LIMIT as usize;
 /// Facts that are written in one append, so that a bus with a single writer is not held up.
 const APPEND_MAX: usize = 64;
 /// Pause before a journal that did not answer is read back.

@@ -105,14 +105,16 @@ impl Default for Settings {
     }
 }
 
+/// As many bindings as the journal's writer takes at once must not make worker 0 wait: it holds twice as many.
+pub(crate) const EPOCHS_IN_FLIGHT_LIMIT: u64 = 2_048;
+
 /// What a number may be. The upper bounds only catch a wrong unit.
 const RANGES: [(&str, u64, u64); 12] = [
     ("epoch_interval_ms", 1, DAY_MS),
     ("idle_epoch_ms", 1, DAY_MS),
     ("epoch_records_max", 1, 100_000_000),
     ("epoch_bytes_max", 1, 64 * 1024 * MIB),
-    // The journal's writer takes them all without making worker 0 wait.
-    ("epochs_in_flight_max", 1, crate::scribe::WAITING_MAX as u64 / 2),
+    ("epochs_in_flight_max", 1, EPOCHS_IN_FLIGHT_LIMIT),
     ("bytes_in_flight_max", 1, 1024 * 1024 * MIB),
     ("checkpoint_interval_ms", 1, DAY_MS),
     ("idle_after_ms", 1, DAY_MS),

@@ -4,21 +4,16 @@
 //! same records for it, in the same order, and checks their number.
 
 mod follower;
-mod raw;
+pub(crate) mod raw;
 mod reader;
+pub mod running;
 
-pub(crate) use raw::RawRecords;
-
-use crate::bus::{Bus, Offset, Record, Topic};
+use crate::bus::Record;
 use crate::graph::{Collection, Graph, Spec};
-use crate::operator::DeadLetter;
 use crate::plan::SourceNode;
-use crate::report::Reports;
-use crate::settings::Settings;
-use crate::time::{EventTime, Watermark};
-use crate::update::{Data, Update};
+use crate::time::EventTime;
+use crate::update::{Data, DeadLetter, Update};
 use follower::Follower;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -27,30 +22,6 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// Reads an event and its time out of a record; an error is the cause of a dead letter. Runs caught, on the reader's thread.
 pub type Decode<D> = dyn Fn(&Record) -> Result<(D, EventTime), String> + Send + Sync;
-
-/// A source of the plan that is about to run on one worker.
-pub struct RunningSource {
-    /// The bus.
-    pub bus: Arc<dyn Bus>,
-    /// The topic as it was found at the start.
-    pub topic: Topic,
-    /// Where this incarnation starts reading (and where each prefix stands), by partition.
-    pub resume: BTreeMap<u32, (Offset, Watermark)>,
-    /// Where the live part begins: nothing before it is minted again.
-    pub live_from: BTreeMap<u32, Offset>,
-    /// This worker, and how many there are: partition p is followed by worker p % peers.
-    pub worker: (usize, usize),
-    /// Bounds and intervals.
-    pub settings: Settings,
-    /// Where to report.
-    pub reports: Reports,
-}
-
-impl RunningSource {
-    fn owns(&self, partition: u32) -> bool {
-        partition as usize % self.worker.1 == self.worker.0
-    }
-}
 
 /// Reads a topic. Every record becomes an update, or a dead letter with its cause.
 pub fn read<'s, D: Data>(

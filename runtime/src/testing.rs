@@ -2,13 +2,12 @@
 
 use crate::binding::{Binding, BindingLog, Control};
 use crate::error::Result;
-use crate::graph::{Collection, Graph, Saved, Worker};
-use crate::operator::DeadLetter;
+use crate::graph::{Collection, Graph, Worker};
 use crate::plan::StateNode;
-use crate::source::RunningSource;
-use crate::state::Snapshot;
+use crate::source::running::RunningSource;
+use crate::state::{Saved, Snapshot};
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
-use crate::update::{Data, Origin, Stamp, Update};
+use crate::update::{Data, DeadLetter, Origin, Stamp, Update};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -174,11 +173,18 @@ where
 }
 
 /// A worker that saves to memory, and restores from there.
-struct InMemory {
+pub(crate) struct InMemory {
     start: Epoch,
     watermark: Watermark,
     restored: Vec<Saved>,
     saved: RefCell<Vec<Saved>>,
+}
+
+impl InMemory {
+    /// One that begins at the first epoch, with nothing.
+    pub(crate) fn fresh() -> Self {
+        Self { start: Epoch(1), watermark: EventTime::MIN, restored: Vec::new(), saved: RefCell::default() }
+    }
 }
 
 impl Worker for InMemory {
@@ -209,32 +215,4 @@ impl Worker for InMemory {
     fn save(&self, saved: Saved) {
         self.saved.borrow_mut().push(saved);
     }
-}
-
-/// A worker that restores and saves nothing.
-pub(crate) struct FromTheBeginning;
-
-impl Worker for FromTheBeginning {
-    fn start(&self) -> Epoch {
-        Epoch(1)
-    }
-    fn watermark(&self) -> Watermark {
-        EventTime::MIN
-    }
-    fn restore(&self, _: &StateNode, _: &mut dyn Snapshot) -> Result<()> {
-        Ok(())
-    }
-    fn source(&self, _: u16) -> Option<RunningSource> {
-        None
-    }
-    fn partitions(&self, _: &str) -> u32 {
-        1
-    }
-    fn record_bytes_max(&self) -> u64 {
-        u64::MAX
-    }
-    fn fail(&self, error: crate::error::Error) {
-        panic!("{error}");
-    }
-    fn save(&self, _: Saved) {}
 }

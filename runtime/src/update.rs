@@ -104,3 +104,19 @@ impl fmt::Display for Origin {
         if self.sub == 0 { Ok(()) } else { write!(f, ".{:x}", self.sub) }
     }
 }
+
+/// A node's number: its place in the plan.
+pub type NodeId = u32;
+
+/// A record that an operator set aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Which record.
+    pub origin: Origin,
+    /// The node of the plan that could not use it.
+    pub node: NodeId,
+    /// Copies set aside (negative: one that was set aside before is retracted).
+    pub diff: Diff,
+    /// Why. May hold what user code said, so it goes to the dead-letter topic and never to a log.
+    pub cause: String,
+}

@@ -5,13 +5,11 @@ use crate::binding::{Positions, SourcePartition};
 use crate::bus::{Bus, Offset, Token, TopicId};
 use crate::error::Result;
 use crate::failpoint::{Step, durable};
-use crate::graph::Saved;
 use crate::journal::History;
-use crate::report::{Report, Reports};
+use crate::report::{Done, Report, Reports};
 use crate::response::Response;
-use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Written, garbage, orphans, pipeline_prefix};
+use crate::state::{CheckpointStore, Manifest, ObjectHeader, ObjectWriter, Saved, garbage, orphans, pipeline_prefix};
 use crate::threads::spawn;
-use crate::time::Epoch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,33 +36,6 @@ pub enum Job {
         /// Where the newest one stands on the bus.
         positions: Box<Positions>,
     },
-}
-
-/// What is done.
-#[derive(Debug)]
-pub enum Done {
-    /// A snapshot is durable.
-    Saved {
-        /// Of this epoch.
-        epoch: Epoch,
-        /// Where it stands.
-        written: Written,
-        /// Its bytes.
-        bytes: u64,
-    },
-    /// A manifest is durable.
-    Manifest {
-        /// Of this epoch.
-        epoch: Epoch,
-        /// Its name.
-        name: String,
-        /// Its xxh3.
-        checksum: u64,
-        /// Its bytes.
-        bytes: u64,
-    },
-    /// What is not needed is gone.
-    Cleaned,
 }
 
 /// What the thread works with.

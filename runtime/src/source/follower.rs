@@ -1,17 +1,17 @@
 //! The follower of a source on one worker: emits exactly the records that a binding assigns, and checks their number.
 
+use super::Decode;
 use super::raw::{RawChunk, RawRecords};
 use super::reader::{Ahead, Chunk, Reader};
-use super::{Decode, RunningSource};
+use super::running::RunningSource;
 use crate::binding::{Binding, Lift, Range};
 use crate::bus::Offset;
 use crate::error::Error;
-use crate::operator::DeadLetter;
 use crate::plan::NodeId;
 use crate::report::Reports;
 use crate::threads::spawn;
 use crate::time::{Epoch, EventTime, Watermark};
-use crate::update::{Data, Origin, Stamp, Update};
+use crate::update::{Data, DeadLetter, Origin, Stamp, Update};
 use crossbeam_channel::{Receiver, bounded};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};

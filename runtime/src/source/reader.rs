@@ -1,10 +1,10 @@
 //! The reader of a source on one worker: a thread that prefetches within a budget of bytes, decodes, and reports.
 
-use super::{Decode, RunningSource};
-use crate::binding::{Feed, SourcePartition};
+use super::Decode;
+use super::running::RunningSource;
+use crate::binding::{Delivered, Feed, SourcePartition};
 use crate::bus::{Batch, Consumer, Offset, Record};
 use crate::error::{Error, Result};
-use crate::minter::Delivered;
 use crate::report::Report;
 use crate::response::Response;
 use crate::time::{EventTime, monotonic};

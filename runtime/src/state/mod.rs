@@ -25,6 +25,8 @@ pub use slice::{Entries, Slice, SliceKind};
 pub use store::{CheckpointStore, Report, Stored};
 
 use crate::error::Result;
+use crate::plan::StateNode;
+use crate::time::Epoch;
 use bytes::Bytes;
 
 /// A state of whatever types, as a checkpoint sees it.
@@ -52,4 +54,17 @@ pub trait Snapshot {
     /// # Errors
     /// A slice is not one of this state and this key group.
     fn restore(&mut self, group: u8, slices: &[Bytes]) -> Result<()>;
+}
+
+/// The snapshot of one state of one worker, complete.
+#[derive(Debug)]
+pub struct Saved {
+    /// Which state.
+    pub state: StateNode,
+    /// The worker it lived on.
+    pub worker: usize,
+    /// As of the close of this epoch.
+    pub epoch: Epoch,
+    /// Its changed key groups.
+    pub slices: Vec<Slice>,
 }

@@ -1,0 +1,32 @@
+//! What a worker gives a source to run with.
+
+use crate::bus::{Bus, Offset, Topic};
+use crate::report::Reports;
+use crate::settings::Settings;
+use crate::time::Watermark;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A source of the plan that is about to run on one worker.
+pub struct RunningSource {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The topic as it was found at the start.
+    pub topic: Topic,
+    /// Where this incarnation starts reading (and where each prefix stands), by partition.
+    pub resume: BTreeMap<u32, (Offset, Watermark)>,
+    /// Where the live part begins: nothing before it is minted again.
+    pub live_from: BTreeMap<u32, Offset>,
+    /// This worker, and how many there are: partition p is followed by worker p % peers.
+    pub worker: (usize, usize),
+    /// Bounds and intervals.
+    pub settings: Settings,
+    /// Where to report.
+    pub reports: Reports,
+}
+
+impl RunningSource {
+    pub(super) fn owns(&self, partition: u32) -> bool {
+        partition as usize % self.worker.1 == self.worker.0
+    }
+}
