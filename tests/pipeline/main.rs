@@ -3,6 +3,7 @@
 //! the bus fails on demand. Nothing waits for a clock: every wait is for a condition, with a bound.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
+mod backfill;
 mod outages;
 mod poison;
 mod poison_kinds;

@@ -1,13 +1,7 @@
 //! A bus that is away for a while or forgets its answers, and neighbours on the same bus.
 
-use crate::rig::{Payment, Rig, ids, payments};
+use crate::rig::{Payment, Rig, copies, ids, payments};
 use distributary::{Flow, Result, job, topic};
-
-#[job(team = "fraud")]
-fn copies(flow: &Flow) -> Result<()> {
-    flow.read::<Payment>()?.to(topic("fraud.copies"));
-    Ok(())
-}
 
 mod bi {
     use super::*;

@@ -1,7 +1,7 @@
 //! What the scenarios are told with: a bus in a file, pipelines that run on it, and patience.
 
 use crate::unruly_bus::UnrulyBus;
-use distributary::{Event, Job, Timestamp, run};
+use distributary::{Event, Flow, Job, Timestamp, job, run, topic};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
@@ -89,6 +89,23 @@ pub(crate) fn assert_says(error: &Error, reason: &str, remedy: &str) {
     assert_eq!(error.response(), Response::StopPipeline, "{text}");
     assert!(text.contains(reason), "the reason `{reason}` is not in: {text}");
     assert!(text.contains(remedy), "the remedy `{remedy}` is not in: {text}");
+}
+
+/// Copies every payment, as it is.
+#[job(team = "fraud")]
+pub(crate) fn copies(flow: &Flow) -> Result<()> {
+    flow.read::<Payment>()?.to(topic("fraud.copies"));
+    Ok(())
+}
+
+/// A rig on which `copies` runs and has copied so many payments.
+pub(crate) fn copying(partitions: u32, count: u64) -> (Rig, Running) {
+    let rig = Rig::new();
+    rig.topic("payments", partitions);
+    rig.publish("payments", payments(0..count));
+    let running = rig.start(copies);
+    rig.read("fraud.copies", count as usize);
+    (rig, running)
 }
 
 /// A place where pipelines run: one bus, one checkpoint store, one sink in memory.

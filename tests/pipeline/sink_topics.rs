@@ -1,23 +1,15 @@
 //! Sink topics that are deleted, created again, or widened: what stands in them is never taken for more than it is.
 
-use crate::rig::{Payment, Rig, assert_says, by_generation, ids, ids_of, payment, payments};
-use distributary::{Flow, Result, job, topic};
+use crate::rig::{Rig, assert_says, by_generation, copies, copying, ids, ids_of, payment, payments};
 use distributary_runtime::bus::{BusError, LaneCommit, Marker, NewRecord, Token};
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::time::Epoch;
 
-/// Every payment, as it is.
-#[job(team = "fraud")]
-fn copies(flow: &Flow) -> Result<()> {
-    flow.read::<Payment>()?.to(topic("fraud.copies"));
-    Ok(())
-}
-
-/// A rig whose job has copied payments 0 to 9 and was stopped in order.
-fn copied(partitions: u32, lanes: u32) -> Rig {
+/// A rig on which `copies` has copied payments 0 to 9 with two lanes, and was stopped in order.
+fn copied_in_two_lanes() -> Rig {
     let mut rig = Rig::new();
-    rig.settings.lanes = lanes;
-    rig.topic("payments", partitions);
+    rig.settings.lanes = 2;
+    rig.topic("payments", 2);
     rig.publish("payments", payments(0..10));
     let running = rig.start(copies);
     rig.read("fraud.copies", 10);
@@ -27,11 +19,7 @@ fn copied(partitions: u32, lanes: u32) -> Rig {
 
 #[test]
 fn one_deleted_under_a_running_job_stops_it() {
-    let rig = Rig::new();
-    rig.topic("payments", 1);
-    rig.publish("payments", payments(0..5));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 5);
+    let (rig, running) = copying(1, 5);
     rig.calm.delete_topic("fraud.copies").unwrap();
     rig.publish("payments", payments(5..10));
     assert_says(&running.end(), "was deleted or re-created", "run --from-zero");
@@ -39,7 +27,8 @@ fn one_deleted_under_a_running_job_stops_it() {
 
 #[test]
 fn one_deleted_while_the_job_was_stopped_takes_a_new_generation() {
-    let rig = copied(1, 1);
+    let (rig, running) = copying(1, 10);
+    running.stop();
     rig.calm.delete_topic("fraud.copies").unwrap();
     assert_says(&rig.refusal(copies), "sink topic `fraud.copies` was deleted,", "run --from-zero");
 
@@ -55,7 +44,7 @@ fn one_deleted_while_the_job_was_stopped_takes_a_new_generation() {
 /// A key that moved to another partition would stand in two, and a record that moved to another lane would be written twice or not at all.
 #[test]
 fn added_partitions_are_written_from_the_next_generation_on() {
-    let rig = copied(2, 2);
+    let rig = copied_in_two_lanes();
     rig.calm.add_partitions("fraud.copies", 5).unwrap();
     rig.publish("payments", payments(10..40));
     let running = rig.start(copies);
@@ -76,7 +65,7 @@ fn added_partitions_are_written_from_the_next_generation_on() {
 /// A process that was paused with more lanes wakes up behind a start with fewer: none of its lanes writes any more.
 #[test]
 fn a_lane_that_is_no_longer_there_is_fenced() {
-    let mut rig = copied(2, 2);
+    let mut rig = copied_in_two_lanes();
     let (lane, token) = ("fraud.copies/topics/1".to_string(), Token(0));
     let previous = rig.calm.fence_lane(&lane, token).unwrap();
     rig.settings.lanes = 1;

@@ -1,19 +1,12 @@
 //! Topics that are missing, deleted, re-created, cut short by retention or widened, before a start and under a running job.
 
-use crate::rig::{Payment, Rig, assert_says, by_generation, ids, ids_of, payment_in, payments};
+use crate::rig::{Payment, Rig, assert_says, by_generation, copies, copying, ids, ids_of, payment_in, payments};
 use distributary::{Flow, Result, count, job, secs, topic, tumbling, upsert};
 use distributary_runtime::binding::Lift;
 use distributary_runtime::bus::{Offset, TopicSpec};
 use distributary_runtime::journal::{Fact, StartRequest};
 use distributary_runtime::time::{Clock, EventTime, SystemClock, monotonic};
 use std::time::Duration;
-
-/// Every payment, as it is.
-#[job(team = "fraud")]
-fn copies(flow: &Flow) -> Result<()> {
-    flow.read::<Payment>()?.to(topic("fraud.copies"));
-    Ok(())
-}
 
 #[test]
 fn a_missing_source_topic_is_refused_at_start() {
@@ -31,11 +24,7 @@ fn a_sink_topic_of_another_form_is_refused_at_start() {
 
 #[test]
 fn a_missing_partition_is_refused_at_start() {
-    let rig = Rig::new();
-    rig.topic("payments", 2);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
+    let (rig, running) = copying(2, 10);
     running.stop();
     rig.bus.hides_partitions_from(1);
     assert_says(&rig.refusal(copies), "partition payments[1] is missing", "restore the topic");
@@ -72,22 +61,14 @@ fn a_bus_that_lacks_what_the_job_needs_is_refused_at_start() {
 
 #[test]
 fn a_topic_deleted_under_a_running_job_stops_it() {
-    let rig = Rig::new();
-    rig.topic("payments", 2);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
+    let (rig, running) = copying(2, 10);
     rig.calm.delete_topic("payments").unwrap();
     assert_says(&running.end(), "was deleted or re-created under", "run --from-zero");
 }
 
 #[test]
 fn a_topic_recreated_under_a_running_job_stops_it() {
-    let rig = Rig::new();
-    rig.topic("payments", 2);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
+    let (rig, running) = copying(2, 10);
     rig.calm.delete_topic("payments").unwrap();
     rig.topic("payments", 2);
     rig.publish("payments", payments(10..20));
@@ -97,11 +78,7 @@ fn a_topic_recreated_under_a_running_job_stops_it() {
 
 #[test]
 fn a_topic_recreated_while_the_job_was_stopped_takes_a_new_generation() {
-    let rig = Rig::new();
-    rig.topic("payments", 2);
-    rig.publish("payments", payments(0..10));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 10);
+    let (rig, running) = copying(2, 10);
     running.stop();
     rig.calm.delete_topic("payments").unwrap();
     rig.topic("payments", 2);
@@ -232,11 +209,7 @@ fn added_partitions_are_read_from_their_beginning_and_do_not_tear_the_watermark(
 
 #[test]
 fn partitions_added_while_the_job_was_stopped_are_read_from_their_beginning() {
-    let rig = Rig::new();
-    rig.topic("payments", 1);
-    rig.publish("payments", payments(0..5));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 5);
+    let (rig, running) = copying(1, 5);
     running.stop();
     rig.calm.add_partitions("payments", 2).unwrap();
     rig.publish("payments", (5..10).map(|id| payment_in(1, id)).collect());
@@ -247,11 +220,7 @@ fn partitions_added_while_the_job_was_stopped_are_read_from_their_beginning() {
 
 #[test]
 fn a_journal_deleted_under_a_running_job_stops_it() {
-    let rig = Rig::new();
-    rig.topic("payments", 1);
-    rig.publish("payments", payments(0..5));
-    let running = rig.start(copies);
-    rig.read("fraud.copies", 5);
+    let (rig, running) = copying(1, 5);
     rig.calm.delete_topic("fraud.copies.journal").unwrap();
     rig.publish("payments", payments(5..10));
     assert_says(&running.end(), "was deleted or re-created", "run --from-zero");

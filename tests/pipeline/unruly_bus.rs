@@ -5,6 +5,8 @@ use distributary_runtime::bus::{
     Token, Topic, TopicId, TopicSpec,
 };
 use distributary_runtime::time::WallTime;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -32,12 +34,21 @@ struct Mood {
     partitions_from: Option<u32>,
     /// Bytes that consumers delivered.
     delivered: u64,
+    /// The most records that a poll brings of a partition.
+    trickles: BTreeMap<u32, usize>,
 }
 
 impl UnrulyBus {
     pub(crate) fn new(inner: Arc<dyn Bus>) -> Self {
-        let mood =
-            Mood { features: inner.features(), away: false, failed: 0, answers_to_lose: 0, partitions_from: None, delivered: 0 };
+        let mood = Mood {
+            features: inner.features(),
+            away: false,
+            failed: 0,
+            answers_to_lose: 0,
+            partitions_from: None,
+            delivered: 0,
+            trickles: BTreeMap::new(),
+        };
         Self { inner, shared: Arc::new(Shared { mood: Mutex::new(mood), changed: Condvar::new() }) }
     }
 
@@ -77,6 +88,11 @@ impl UnrulyBus {
     /// Hides partitions with this number and above.
     pub(crate) fn hides_partitions_from(&self, partition: u32) {
         self.shared.mood.lock().unwrap().partitions_from = Some(partition);
+    }
+
+    /// New consumers bring no more than `records` of this partition in a poll.
+    pub(crate) fn trickles(&self, partition: u32, records: usize) {
+        self.shared.mood.lock().unwrap().trickles.insert(partition, records);
     }
 
     /// Bytes of records that consumers have delivered so far.
@@ -165,7 +181,9 @@ impl Bus for UnrulyBus {
 
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>> {
         self.shared.answer()?;
-        Ok(Box::new(UnrulyConsumer { inner: self.inner.consumer(topic, positions)?, shared: self.shared.clone() }))
+        let inner = self.inner.consumer(topic, positions)?;
+        let trickles = self.shared.mood.lock().unwrap().trickles.clone();
+        Ok(Box::new(UnrulyConsumer { inner, shared: self.shared.clone(), trickles, held: BTreeMap::new() }))
     }
 
     fn append_journal(&self, journal: TopicId, expected: Offset, entries: &[Vec<u8>]) -> Result<Appended> {
@@ -219,12 +237,41 @@ impl Bus for UnrulyBus {
 struct UnrulyConsumer {
     inner: Box<dyn Consumer>,
     shared: Arc<Shared>,
+    trickles: BTreeMap<u32, usize>,
+    /// What was fetched of slow partitions and has not trickled through.
+    held: BTreeMap<u32, Batch>,
+}
+
+impl UnrulyConsumer {
+    /// Holds back what a slow partition has brought, and lets some of it through.
+    fn trickle(&mut self, batches: &mut Vec<Batch>) {
+        for batch in batches.extract_if(.., |batch| self.trickles.contains_key(&batch.partition)) {
+            match self.held.entry(batch.partition) {
+                Entry::Vacant(held) => drop(held.insert(batch)),
+                Entry::Occupied(mut held) => {
+                    let held = held.get_mut();
+                    held.records.extend(batch.records);
+                    (held.position, held.end) = (batch.position, batch.end);
+                }
+            }
+        }
+        for (partition, most) in &self.trickles {
+            let Some(mut some) = self.held.remove(partition) else { continue };
+            if some.records.len() > *most {
+                let records = some.records.split_off(*most);
+                self.held.insert(*partition, Batch { records, ..some.clone() });
+                some.position = some.records.last().unwrap().offset.next();
+            }
+            batches.push(some);
+        }
+    }
 }
 
 impl Consumer for UnrulyConsumer {
     fn poll(&mut self, wait: Duration) -> Result<Vec<Batch>> {
         self.shared.answer()?;
-        let batches = self.inner.poll(wait)?;
+        let mut batches = self.inner.poll(if self.held.is_empty() { wait } else { Duration::ZERO })?;
+        self.trickle(&mut batches);
         let bytes: u64 = batches.iter().flat_map(|b| &b.records).map(|r| r.bytes()).sum();
         self.shared.mood.lock().unwrap().delivered += bytes;
         Ok(batches)

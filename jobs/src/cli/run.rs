@@ -49,6 +49,13 @@ impl Args {
         let flags = [("workers", workers), ("log", self.log), ("metrics_listen", self.metrics)];
         let settings = context.settings_with(&flags)?;
         logging::start(&settings.log)?;
+        // From the first moment on: a stop that comes while the pipeline starts is kept until it runs.
+        let (reports, inbox) = Reports::new();
+        let to = reports.clone();
+        process::on_stop_signal(move || {
+            tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
+            engine::stop(&to);
+        })?;
 
         let pipeline = run::pipeline(job);
         let mut components = run::components(&pipeline.name, &settings)?;
@@ -69,12 +76,6 @@ impl Args {
             }
         });
 
-        let (reports, inbox) = Reports::new();
-        let to = reports.clone();
-        process::on_stop_signal(move || {
-            tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
-            engine::stop(&to);
-        })?;
         let options = StartOptions {
             incarnation: incarnation()?,
             request: match (self.from_zero, self.adopt_plan) {
