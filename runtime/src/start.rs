@@ -13,6 +13,7 @@ use crate::sink::LaneContext;
 use crate::state::{CheckpointStore, Manifest};
 use crate::time::Epoch;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Starts that may race for the end of the journal before we give up.
 const STARTS_MAX: usize = 16;
@@ -62,9 +63,6 @@ pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
         let what = format!("{} cannot {what}, which {why} needs", bus.describe());
         Err(Error::refused(what, "run the job on a bus that can, or change its sinks"))
     };
-    if !has.conditional_append {
-        return lacks("append to a journal on a condition", "every pipeline".into());
-    }
     if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
         return lacks("write results and marker in one step", format!("sink topic `{name}`"));
     }
@@ -148,7 +146,7 @@ pub fn enter(
     let incarnation = Incarnation(options.incarnation);
     for _ in 0..STARTS_MAX {
         let page = bus.read_journal(journal.id, Offset(0))?;
-        let history = History::read(&page.entries)?;
+        let history = History::read(&without_starts_of(incarnation, &page.entries)?)?;
         let opening = journal::open(&history, fingerprint, options.request);
         let generation = match opening {
             Opening::First => 1,
@@ -169,8 +167,12 @@ pub fn enter(
         let start = Start { generation, fingerprint, at, positions, accepted_gaps };
         let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
         match durable(Step::JournalStart, || bus.append_journal(journal.id, page.end, std::slice::from_ref(&entry)))? {
-            Appended::At(at) => {
+            Appended::At(at) | Appended::Behind { at } => {
+                let looked_at = page.end;
                 let page = bus.read_journal(journal.id, Offset(0))?;
+                if others_started(incarnation, &page.entries, looked_at..at)? {
+                    continue;
+                }
                 let history = History::read(&page.entries)?;
                 let token = Token(at.0);
                 if history.owner != Some((incarnation, token)) {
@@ -187,6 +189,27 @@ pub fn enter(
         format!("{}: {STARTS_MAX} starts raced for the journal", pipeline.name),
         "run one supervisor per pipeline",
     ))
+}
+
+/// A bus without conditional append may put our `Start` behind another that we had not seen when we decided what ours
+/// says. Then we decide again, as if ours were not there, and put another behind it: the last one counts.
+fn others_started(incarnation: Incarnation, entries: &[(Offset, Vec<u8>)], between: Range<Offset>) -> Result<bool> {
+    for (at, bytes) in entries.iter().filter(|(at, _)| between.contains(at)) {
+        if journal::is_start_of_another(*at, bytes, incarnation)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn without_starts_of(incarnation: Incarnation, entries: &[(Offset, Vec<u8>)]) -> Result<Vec<(Offset, Vec<u8>)>> {
+    let mut others = Vec::with_capacity(entries.len());
+    for (at, bytes) in entries {
+        if Entry::decode(*at, bytes)?.incarnation != incarnation {
+            others.push((*at, bytes.clone()));
+        }
+    }
+    Ok(others)
 }
 
 /// Where a new generation starts: at the oldest record of every partition.
