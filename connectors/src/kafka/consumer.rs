@@ -4,7 +4,7 @@
 //! record that was delivered, or where librdkafka found the end of what may be read.
 
 use super::Shared;
-use super::client::{ANSWER, Voice};
+use super::client::Voice;
 use super::fault::unavailable;
 use super::ffi::{self, Event};
 use super::offsets;
@@ -224,7 +224,7 @@ impl Consumer for KafkaConsumer {
         self.look(&mut gathered)?;
         while !gathered.is_full() {
             let left = if gathered.records.is_empty() { wait.saturating_sub(start.elapsed()) } else { Duration::ZERO };
-            match ffi::poll(&self.client, left.min(TURN)) {
+            match ffi::poll(&self.client, &self.c_name, left.min(TURN)) {
                 Some(event) => self.take(event, &mut gathered)?,
                 None if left.is_zero() => break,
                 None => self.look(&mut gathered)?,
@@ -254,40 +254,4 @@ impl Consumer for KafkaConsumer {
             }
         }
     }
-}
-
-/// Every record of one partition from `from` to `end`, which must be offsets that it has.
-pub(super) fn scan(shared: &Shared, topic: &str, partition: u32, from: Offset, end: Offset) -> Result<Vec<Record>, BusError> {
-    let mut records = Vec::new();
-    if from >= end {
-        return Ok(records);
-    }
-    let what = format!("reading {topic}[{partition}]");
-    let client = shared.settings.consumer()?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition as i32, Position::Offset(from.0 as i64))
-        .and_then(|()| client.assign(&list))
-        .map_err(|e| unavailable(&what, e))?;
-    let (mut position, mut progress) = (from, monotonic());
-    while position < end {
-        match ffi::poll(&client, TURN) {
-            Some(Event::Record { record, .. }) => {
-                position = record.offset.next();
-                progress = monotonic();
-                if record.offset < end {
-                    records.push(record);
-                }
-            }
-            Some(Event::End { at, .. }) => position = position.max(at),
-            Some(Event::Failed { code: code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange), .. }) => {
-                return Err(unavailable(&what, code));
-            }
-            Some(Event::Failed { code, .. }) => tracing::debug!(topic, partition, %code, "a fetch failed"),
-            None => {}
-        }
-        if progress.elapsed() > ANSWER {
-            return Err(unavailable(&what, format!("nothing came for {} s", ANSWER.as_secs())));
-        }
-    }
-    Ok(records)
 }

@@ -92,14 +92,15 @@ unsafe fn described(event: *mut sys::rd_kafka_event_t) -> Result<Vec<Described>,
     }
 }
 
-/// The next thing a consumer has, within `wait`.
-pub(super) fn poll(consumer: &BaseConsumer<Voice>, wait: Duration) -> Option<Event> {
+/// The next thing a consumer has of a topic, within `wait`. What an earlier assignment left in its queue is passed over.
+pub(super) fn poll(consumer: &BaseConsumer<Voice>, topic: &CStr, wait: Duration) -> Option<Event> {
     // SAFETY: the client lives as long as `consumer`; a message is ours until it is destroyed, and is copied before that.
     unsafe {
         let message = sys::rd_kafka_consumer_poll(consumer.client().native_ptr(), millis(wait));
-        let event = event(message.as_ref()?);
+        let (rkt, event) = (message.as_ref()?.rkt, event(&*message));
+        let other = !rkt.is_null() && CStr::from_ptr(sys::rd_kafka_topic_name(rkt)) != topic;
         sys::rd_kafka_message_destroy(message);
-        Some(event)
+        if other { None } else { Some(event) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Where a lane's marker stands, and how: the newest record of the lane's key in a compacted topic of its pipeline.
 
 use super::Shared;
-use super::consumer::scan;
 use super::fault::unavailable;
 use super::offsets;
 use bytes::Bytes;
@@ -62,7 +61,7 @@ impl Place {
         let (mut end, mut length) = (log.end, LOOK_BACK);
         while end > log.log_start {
             let from = Offset(end.0.saturating_sub(length)).max(log.log_start);
-            let records = scan(shared, &self.topic, self.partition, from, end)?;
+            let records = shared.scanner.scan(&self.topic, self.partition, from, end)?;
             let newest = records.iter().rev().find(|r| r.key.as_deref() == Some(lane.as_bytes()));
             if let Some(value) = newest.and_then(|record| record.value.as_deref()) {
                 let held = serde_json::from_slice(value);

@@ -20,6 +20,7 @@ mod groups;
 mod lanes;
 mod marker;
 mod offsets;
+mod scan;
 mod topics;
 mod watch;
 
@@ -29,7 +30,7 @@ use crate::rules::{RECORD_BYTES_MAX, check_record};
 use append::{Appender, EARLIEST};
 use bytes::Bytes;
 use client::{Asker, Isolation};
-use consumer::{KafkaConsumer, scan};
+use consumer::KafkaConsumer;
 use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
     Topic, TopicId, TopicSpec,
@@ -40,6 +41,7 @@ use fault::{unavailable, wait};
 use groups::Groups;
 use lanes::Lanes;
 use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
+use scan::Scanner;
 use std::sync::Arc;
 use topics::Topics;
 
@@ -63,6 +65,7 @@ struct Shared {
     committed: Arc<Asker>,
     /// To this one they end where the next record goes.
     uncommitted: Arc<Asker>,
+    scanner: Arc<Scanner>,
 }
 
 impl KafkaBus {
@@ -74,7 +77,8 @@ impl KafkaBus {
         let committed = Arc::new(settings.asker(Isolation::Committed)?);
         let uncommitted = Arc::new(settings.asker(Isolation::Uncommitted)?);
         let topics = Arc::new(Topics::new(settings.clone(), committed.clone())?);
-        let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted };
+        let scanner = Arc::new(Scanner::new(settings.clone()));
+        let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted, scanner };
         shared.topics.find("distributary")?;
         Ok(Self {
             journals: Appender::new(settings.clone()),
@@ -192,7 +196,7 @@ impl Bus for KafkaBus {
 
     fn read_journal(&self, journal: TopicId, from: Offset) -> Result<JournalPage, BusError> {
         let (name, log) = self.journal(journal)?;
-        let records = scan(&self.shared, &name, 0, from.max(log.log_start), log.end)?;
+        let records = self.shared.scanner.scan(&name, 0, from.max(log.log_start), log.end)?;
         let entries = records.into_iter().map(|r| (r.offset, r.value.unwrap_or_default().to_vec())).collect();
         Ok(JournalPage { entries, end: log.end })
     }

@@ -3,11 +3,16 @@
 use super::client::{ANSWER, Asker};
 use super::fault::unavailable;
 use distributary_runtime::bus::{BusError, Offset, PartitionOffsets};
-use distributary_runtime::time::WallTime;
+use distributary_runtime::time::{WallTime, monotonic};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
 use std::ops::Range;
+use std::time::Duration;
+
+/// How long a partition may be without a leader before it counts as unavailable, and the pause between two looks.
+const ELECTION: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// First and next offset of partitions. To an asker that reads what is committed, the next is the last stable one.
 pub(super) fn bounds(asker: &Asker, topic: &str, partitions: Range<u32>) -> Result<Vec<PartitionOffsets>, BusError> {
@@ -34,23 +39,43 @@ pub(super) fn at(asker: &Asker, topic: &str, partition: u32, at: WallTime) -> Re
 }
 
 fn ask(asker: &Asker, topic: &str, partitions: Range<u32>, what: Position) -> Result<Vec<Option<Offset>>, BusError> {
-    let failed = |reason: &dyn std::fmt::Display| unavailable("reading offsets", format!("{topic}: {reason}"));
+    let start = monotonic();
+    loop {
+        match ask_once(asker, topic, partitions.clone(), what) {
+            Err(error) if is_underway(&error) && start.elapsed() < ELECTION => std::thread::park_timeout(LOOK),
+            result => return result.map_err(|e| unavailable("reading offsets", format!("{topic}: {e}"))),
+        }
+    }
+}
+
+fn ask_once(
+    asker: &Asker,
+    topic: &str,
+    partitions: Range<u32>,
+    what: Position,
+) -> Result<Vec<Option<Offset>>, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions.clone() {
-        list.add_partition_offset(topic, partition as i32, what).map_err(|e| failed(&e))?;
+        list.add_partition_offset(topic, partition as i32, what)?;
     }
-    let list = asker.offsets_for_times(list, ANSWER).map_err(|e| failed(&e))?;
+    let list = asker.offsets_for_times(list, ANSWER)?;
     let mut found = Vec::with_capacity(partitions.len());
     for partition in partitions {
-        let Some(element) = list.find_partition(topic, partition as i32) else { return Err(failed(&"no answer")) };
-        if let Err(error) = element.error() {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            return Err(failed(&code));
-        }
+        let element = list.find_partition(topic, partition as i32).ok_or(KafkaError::NoMessageReceived)?;
+        element.error()?;
         found.push(match element.offset() {
             Position::Offset(offset) => u64::try_from(offset).ok().map(Offset),
             _ => None,
         });
     }
     Ok(found)
+}
+
+/// A new partition, or one that moves, has no leader for a moment.
+fn is_underway(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition | UnknownTopicOrPartition)
+    )
 }
