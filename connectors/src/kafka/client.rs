@@ -2,6 +2,7 @@
 
 use super::fault::unavailable;
 use distributary_runtime::bus::BusError;
+use distributary_runtime::settings::Compression;
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -34,15 +35,15 @@ pub struct KafkaSettings {
     pub replication_factor: Option<u16>,
     /// So many copies must hold a write before it counts; `None`: the cluster's own default.
     pub min_insync_replicas: Option<u16>,
-    /// How written records are compressed: `none`, `lz4`, `zstd`, `snappy` or `gzip`.
-    pub compression: String,
+    /// How written records are compressed.
+    pub compression: Compression,
 }
 
 impl KafkaSettings {
     /// A cluster at these brokers, its own defaults for new topics, and lz4.
     #[must_use]
     pub fn new(brokers: impl Into<String>) -> Self {
-        Self { brokers: brokers.into(), replication_factor: None, min_insync_replicas: None, compression: "lz4".to_string() }
+        Self { brokers: brokers.into(), replication_factor: None, min_insync_replicas: None, compression: Compression::Lz4 }
     }
 
     fn client(&self) -> ClientConfig {
@@ -119,7 +120,14 @@ impl KafkaSettings {
             .set("acks", "all")
             // Everything is handed over in one go and flushed, which ends the lingering at once.
             .set("linger.ms", "5")
-            .set("compression.type", &self.compression)
+            .set(
+                "compression.type",
+                match self.compression {
+                    Compression::None => "none",
+                    Compression::Lz4 => "lz4",
+                    Compression::Zstd => "zstd",
+                },
+            )
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
         config
     }

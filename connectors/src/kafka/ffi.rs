@@ -7,10 +7,10 @@ use super::client::{Asker, Voice};
 use bytes::Bytes;
 use distributary_runtime::bus::{Header, Offset, Record, TopicId};
 use distributary_runtime::time::WallTime;
+use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
-use rdkafka::bindings as sys;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
@@ -25,10 +25,19 @@ pub(super) struct Described {
 
 /// What a consumer's queue gave.
 pub(super) enum Event {
-    Record { partition: u32, record: Record },
+    Record {
+        partition: u32,
+        record: Record,
+    },
     /// The partition was read up to here, and the log had nothing more that a reader may see.
-    End { partition: u32, at: Offset },
-    Failed { partition: Option<u32>, code: RDKafkaErrorCode },
+    End {
+        partition: u32,
+        at: Offset,
+    },
+    Failed {
+        partition: Option<u32>,
+        code: RDKafkaErrorCode,
+    },
 }
 
 /// Describes the topics of these names; those that do not exist are left out.

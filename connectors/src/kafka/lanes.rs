@@ -173,12 +173,7 @@ impl Lanes {
     }
 
     /// Returns how long the commit alone took.
-    fn write(
-        &self,
-        owner: &Owner,
-        commit: &LaneCommit,
-        records: &[(Arc<str>, u32, &NewRecord)],
-    ) -> Result<Duration, KafkaError> {
+    fn write(&self, owner: &Owner, commit: &LaneCommit, records: &[(Arc<str>, u32, &NewRecord)]) -> Result<Duration, KafkaError> {
         let held = Held { token: commit.token, marker: Some(commit.marker) };
         transaction(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
     }

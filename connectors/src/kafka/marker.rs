@@ -13,7 +13,8 @@ const LOOK_BACK: u64 = 64;
 const LOOK_FACTOR: u64 = 16;
 
 /// What compaction may leave alone is small, so that a partition that is written a hundred times a second stays short.
-const SETTINGS: [(&str, &str); 3] = [("segment.bytes", "1048576"), ("segment.ms", "600000"), ("min.cleanable.dirty.ratio", "0.1")];
+const SETTINGS: [(&str, &str); 3] =
+    [("segment.bytes", "1048576"), ("segment.ms", "600000"), ("min.cleanable.dirty.ratio", "0.1")];
 
 /// The partition of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]

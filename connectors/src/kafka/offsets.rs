@@ -48,12 +48,7 @@ fn ask(asker: &Asker, topic: &str, partitions: Range<u32>, what: Position) -> Re
     }
 }
 
-fn ask_once(
-    asker: &Asker,
-    topic: &str,
-    partitions: Range<u32>,
-    what: Position,
-) -> Result<Vec<Option<Offset>>, KafkaError> {
+fn ask_once(asker: &Asker, topic: &str, partitions: Range<u32>, what: Position) -> Result<Vec<Option<Offset>>, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions.clone() {
         list.add_partition_offset(topic, partition as i32, what)?;

@@ -41,13 +41,7 @@ impl Scanner {
     }
 }
 
-fn scan(
-    client: &BaseConsumer<Voice>,
-    topic: &str,
-    partition: u32,
-    from: Offset,
-    end: Offset,
-) -> Result<Vec<Record>, BusError> {
+fn scan(client: &BaseConsumer<Voice>, topic: &str, partition: u32, from: Offset, end: Offset) -> Result<Vec<Record>, BusError> {
     let what = format!("reading {topic}[{partition}]");
     let name = CString::new(topic).map_err(|e| BusError::Invalid(format!("topic name {topic:?}: {e}")))?;
     let mut list = TopicPartitionList::new();
@@ -65,7 +59,9 @@ fn scan(
                 }
             }
             Some(Event::End { at, .. }) => position = position.max(at),
-            Some(Event::Failed { code: code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange), .. }) => {
+            Some(Event::Failed {
+                code: code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange), ..
+            }) => {
                 return Err(unavailable(&what, code));
             }
             Some(Event::Failed { code, .. }) => tracing::debug!(topic, partition, %code, "a fetch failed"),
