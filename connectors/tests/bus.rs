@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+#[path = "bus/kafka.rs"]
+mod kafka;
+
 use bytes::Bytes;
 use distributary_connectors::conformance;
 use distributary_connectors::sqlite::{Durability, SqliteBus};

@@ -1,6 +1,7 @@
 //! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
 
 use crate::{Error, Job, Result};
+use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::stdout::StdoutSink;
@@ -31,10 +32,13 @@ pub fn pipeline(job: Job) -> Pipeline {
 /// The URL is of no kind that is known here, or the bus cannot be opened.
 pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let url = settings.bus_url();
+    if let Some(brokers) = url.strip_prefix("kafka://") {
+        return Ok(Arc::new(KafkaBus::connect(kafka(brokers, settings), Arc::new(SystemClock))?));
+    }
     let Some(path) = url.strip_prefix("sqlite://") else {
         return Err(Error::Setting {
             name: "bus".into(),
-            what: format!("`{url}` is of no known kind; it begins with `sqlite://`"),
+            what: format!("`{url}` is of no known kind; it begins with `sqlite://` or `kafka://`"),
         });
     };
     let path = Path::new(path);
@@ -47,6 +51,16 @@ pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
         settings::Durability::Full => Durability::Full,
     };
     Ok(Arc::new(SqliteBus::open(path, Arc::new(SystemClock), durability)?))
+}
+
+fn kafka(brokers: &str, settings: &Settings) -> KafkaSettings {
+    let copies = |setting: u64| u16::try_from(setting).ok().filter(|copies| *copies > 0);
+    KafkaSettings {
+        replication_factor: copies(settings.kafka_replication_factor),
+        min_insync_replicas: copies(settings.kafka_min_insync_replicas),
+        compression: settings.kafka_compression,
+        ..KafkaSettings::new(brokers)
+    }
 }
 
 /// Opens the checkpoint store that the settings name; a relative path is relative to the working folder.

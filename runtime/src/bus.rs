@@ -3,7 +3,7 @@
 //!
 //! A topic has a name, an id that a re-creation changes, and partitions; a partition is a sequence of records with
 //! growing offsets (which may have holes). Beside records the bus keeps three small things for pipelines: a *journal*
-//! topic with a conditional append, *lanes* (a token and a marker that are written in one atomic step with the records
+//! topic whose append tells its writer who was there first, *lanes* (a token and a marker that are written in one atomic step with the records
 //! of a sink), and group offsets for lag tools.
 
 use crate::response::Response;
@@ -113,7 +113,7 @@ pub struct PartitionOffsets {
     pub partition: u32,
     /// The oldest offset that is still kept (or would be, in an empty log).
     pub log_start: Offset,
-    /// The offset the next record will get.
+    /// Behind the last record that a reader may see: where the next one goes, or the oldest transaction that is still open.
     pub end: Offset,
 }
 
@@ -221,11 +221,17 @@ pub struct LaneCommit {
     pub records: Vec<(TopicId, NewRecord)>,
 }
 
-/// The answer to a conditional append.
+/// The answer to an append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// The entries stand at this offset and behind it, without a gap.
+    /// The entries stand at the expected offset, which this is, and behind it without a gap.
     At(Offset),
+    /// Somebody else appended first. The entries stand all the same, because the bus knows no condition: the first of them
+    /// here, and possibly with others' in between. Whether they count is for the journal to say: read it back.
+    Behind {
+        /// Where the first of them stands.
+        at: Offset,
+    },
     /// Somebody else appended first; nothing was written. The log ends here.
     Taken {
         /// The log's end.
@@ -248,14 +254,20 @@ pub struct JournalPage {
 pub struct Features {
     /// `commit_lane` is atomic over several topics and its marker.
     pub atomic_lanes: bool,
-    /// `append_journal` writes nothing when the expected offset is taken.
+    /// `append_journal` writes nothing when the expected offset is taken. Without it the entries stand behind what was
+    /// there first ([`Appended::Behind`]).
     pub conditional_append: bool,
     /// `offset_at` finds offsets by timestamp.
     pub offsets_by_time: bool,
     /// Upsert topics are compacted.
     pub compaction: bool,
+    /// `maintain` applies retention and compaction at once, as of the time it is given. Without it the bus does that by
+    /// itself, by its own clock and in its own time.
+    pub upkeep_on_call: bool,
     /// The largest value a record may have, in bytes.
     pub record_bytes_max: u64,
+    /// The earliest time a record can carry; earlier ones are written with this.
+    pub earliest: WallTime,
 }
 
 /// The shared bus. Every call may come from several threads and several processes at once.
@@ -311,7 +323,7 @@ pub trait Bus: Send + Sync {
     /// Appends records, all of them or none; returns (partition, offset) of each.
     ///
     /// # Errors
-    /// No such topic or partition, or a record is too large.
+    /// No such topic or partition, or a record is too large: nothing was written. The bus failed: what stands is unknown.
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError>;
 
     /// Reads the given partitions from the given positions on.
@@ -320,7 +332,7 @@ pub trait Bus: Send + Sync {
     /// As [`Consumer::assign`].
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError>;
 
-    /// Appends to partition 0 of a journal topic iff its end is `expected`.
+    /// Appends to partition 0 of a journal topic, on a bus with [`Features::conditional_append`] iff its end is `expected`.
     ///
     /// # Errors
     /// The bus failed; whether the entries stand is unknown: read the journal back.
@@ -368,7 +380,8 @@ pub trait Bus: Send + Sync {
     /// The bus failed.
     fn groups(&self) -> Result<Vec<String>, BusError>;
 
-    /// Applies retention and compaction as of `now`; safe to run at any time, from any process. Returns the records dropped.
+    /// Applies retention and compaction as of `now`, on a bus with [`Features::upkeep_on_call`]; safe to run at any time, from
+    /// any process. Returns the records dropped.
     ///
     /// # Errors
     /// The bus failed.

@@ -130,7 +130,7 @@ pub struct History {
     pub(crate) checkpoints_at: BTreeMap<Epoch, Offset>,
     /// Checkpoints of earlier generations that are not retired: garbage.
     pub abandoned: Vec<Checkpoint>,
-    /// Entries that did not count: a dead incarnation's.
+    /// Entries that did not count: a dead incarnation's, or the owner's once more.
     pub ignored: usize,
 }
 
@@ -188,6 +188,9 @@ impl History {
     fn add(&mut self, at: Offset, fact: Fact) -> Result<()> {
         match fact {
             Fact::Start(_) => unreachable!("handled by the caller"),
+            // A request of the owner that arrived once more, late: its first copy counts.
+            Fact::Binding(binding) if self.repeats(&binding) => self.ignored += 1,
+            Fact::Checkpoint(c) if self.checkpoints.last().is_some_and(|last| last.epoch >= c.epoch) => self.ignored += 1,
             Fact::Binding(binding) => {
                 if self.last_epoch != Epoch(0) && binding.epoch != self.last_epoch.next() {
                     let what = format!("epoch {} follows epoch {}", binding.epoch, self.last_epoch);
@@ -219,6 +222,12 @@ impl History {
         self.checkpoints.last().is_some_and(|newest| newest.epoch == self.last_epoch)
     }
 
+    /// Whether the owner has bound this epoch before; its first copy may be truncated already.
+    fn repeats(&self, binding: &Binding) -> bool {
+        let first = self.bindings.get(&binding.epoch);
+        binding.epoch <= self.last_epoch && first.is_none_or(|(_, first)| first == binding)
+    }
+
     /// The first entry that is still needed when the checkpoint of `oldest` is the oldest one that is kept; `None` when
     /// nothing may go yet.
     ///
@@ -243,6 +252,41 @@ impl History {
         let what = format!("it no longer holds all bindings from epoch {} to {}", epoch.next(), self.last_epoch);
         Err(Error::Damaged { object: "journal".into(), what })
     }
+}
+
+/// What a writer finds when it reads the journal back behind its last entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// So many of its entries stand, and count. There may be others' around them, which do not.
+    These(usize),
+    /// Another incarnation's `Start` stands here: the writer is dead.
+    Fenced(Offset),
+}
+
+/// Looks for `entries` of an incarnation among what follows its last one. They were sent in order, so what stands of them
+/// is the first ones.
+///
+/// # Errors
+/// [`Error::Damaged`]: an entry does not decode.
+pub fn standing(there: &[(Offset, Vec<u8>)], incarnation: Incarnation, entries: &[Vec<u8>]) -> Result<Standing> {
+    let mut count = 0;
+    for (at, bytes) in there {
+        if entries.get(count) == Some(bytes) {
+            count += 1;
+        } else if is_start_of_another(*at, bytes, incarnation)? {
+            return Ok(Standing::Fenced(*at));
+        }
+    }
+    Ok(Standing::These(count))
+}
+
+/// Whether an entry is the `Start` of another incarnation.
+///
+/// # Errors
+/// [`Error::Damaged`]: the entry does not decode.
+pub fn is_start_of_another(at: Offset, bytes: &[u8], incarnation: Incarnation) -> Result<bool> {
+    let entry = Entry::decode(at, bytes)?;
+    Ok(matches!(entry.fact, Fact::Start(_)) && entry.incarnation != incarnation)
 }
 
 /// What a start does about the plan it finds in the journal.

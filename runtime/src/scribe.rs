@@ -4,7 +4,7 @@
 use crate::bus::{Appended, Bus, BusError, Offset, TopicId};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
-use crate::journal::{Entry, Fact, Incarnation};
+use crate::journal::{self, Entry, Fact, Incarnation, Standing};
 use crate::report::{Report, Reports};
 use crate::response::Response;
 use crate::settings::EPOCHS_IN_FLIGHT_LIMIT;
@@ -72,40 +72,54 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Appends facts; they stand when this returns.
+    /// Appends facts; they stand, and count, when this returns.
     ///
     /// # Errors
-    /// [`Error::Fenced`]: another incarnation has written. [`Error::Bus`] when the bus does not answer and the journal cannot
-    /// be read back either.
-    pub fn append(&mut self, step: Step, facts: Vec<Fact>) -> Result<Offset> {
+    /// [`Error::Fenced`]: another incarnation has started. [`Error::Bus`] when the bus refuses for good.
+    pub fn append(&mut self, step: Step, facts: Vec<Fact>) -> Result<()> {
         let incarnation = self.incarnation;
         let entries: Vec<_> = facts.into_iter().map(|fact| Entry { incarnation, fact }.encode()).collect();
-        let first = self.end;
-        loop {
-            let answer = durable(step, || self.bus.append_journal(self.topic, first, &entries));
-            match answer {
-                Ok(Appended::At(at)) if at == first => break,
-                Ok(Appended::At(at)) => return Err(self.fenced(format!("journal entry {first} went to {at}"))),
-                Ok(Appended::Taken { end }) if self.holds(first, &entries)? => {
-                    debug_assert!(end.0 >= first.0 + entries.len() as u64, "what is held is below the end");
-                    break;
+        let mut left = &entries[..];
+        while !left.is_empty() {
+            match durable(step, || self.bus.append_journal(self.topic, self.end, left)) {
+                Ok(Appended::At(at)) if at == self.end => {
+                    self.end = Offset(at.0 + left.len() as u64);
+                    return Ok(());
                 }
-                Ok(Appended::Taken { .. }) => return Err(self.fenced(format!("journal entry {first} is another's"))),
-                // A doubtful answer: the next round finds out whether the entries stand.
-                Err(error) if error.response() == Response::Retry => {
-                    tracing::warn!(pipeline = %self.pipeline, %error, "journal did not answer, reading it back");
-                    std::thread::park_timeout(RETRY);
-                }
-                Err(error) => return Err(error.into()),
+                // Somebody was there first; what stands, and whether it counts, the journal says.
+                Ok(Appended::At(_) | Appended::Behind { .. } | Appended::Taken { .. }) => {}
+                Err(error) => self.pause(error)?,
             }
+            left = &left[self.standing(left)?..];
         }
-        self.end = Offset(first.0 + entries.len() as u64);
-        Ok(first)
+        Ok(())
     }
 
-    fn holds(&self, first: Offset, entries: &[Vec<u8>]) -> Result<bool, BusError> {
-        let page = self.bus.read_journal(self.topic, first)?;
-        Ok(page.entries.len() >= entries.len() && page.entries.iter().zip(entries).all(|((_, there), mine)| there == mine))
+    /// Reads the journal back, until it answers: how many of the entries stand behind each other. Moves on to its end.
+    fn standing(&mut self, entries: &[Vec<u8>]) -> Result<usize> {
+        let page = loop {
+            match self.bus.read_journal(self.topic, self.end) {
+                Ok(page) => break page,
+                Err(error) => self.pause(error)?,
+            }
+        };
+        match journal::standing(&page.entries, self.incarnation, entries)? {
+            Standing::These(count) => {
+                self.end = page.end;
+                Ok(count)
+            }
+            Standing::Fenced(at) => Err(self.fenced(format!("another start stands at journal entry {at}"))),
+        }
+    }
+
+    /// Waits a little after an answer that did not come.
+    fn pause(&self, error: BusError) -> Result<()> {
+        if error.response() != Response::Retry {
+            return Err(error.into());
+        }
+        tracing::warn!(pipeline = %self.pipeline, %error, "journal did not answer, reading it back");
+        std::thread::park_timeout(RETRY);
+        Ok(())
     }
 
     fn fenced(&self, what: String) -> Error {

@@ -53,10 +53,18 @@ pub struct Settings {
     pub lanes: u32,
     /// Where a process keeps what it has to keep on this machine. Change it to have several apart.
     pub data_dir: PathBuf,
-    /// The bus: `sqlite://` and a path. Without one it lies in `data_dir`.
+    /// The bus: `sqlite://` and a path, or `kafka://` and `host:port` of some brokers, separated by commas. Without one it
+    /// is a SQLite file in `data_dir`.
     pub bus: Option<String>,
     /// What survives a loss of power on the embedded bus. A killed process loses nothing in either case.
     pub bus_durability: Durability,
+    /// Copies of each topic that is created on Kafka; 0: the cluster's own default. Set it where that is 1.
+    pub kafka_replication_factor: u64,
+    /// So many copies must hold a write to a topic created on Kafka before it counts; 0: the cluster's own default. Set it to
+    /// 2 with three copies, so that the loss of one broker loses nothing and stops nobody.
+    pub kafka_min_insync_replicas: u64,
+    /// How records written to Kafka are compressed. Zstd for a network that is the bottleneck, none for free cores.
+    pub kafka_compression: Compression,
     /// Where checkpoints go: `file://` and a path, or the URL of an object store. Without one they lie in `data_dir`.
     pub checkpoints: Option<String>,
     /// Address and port of the metrics endpoint (Prometheus text); port 0 takes a free one. Without one there is none.
@@ -77,8 +85,22 @@ pub enum Durability {
     Full,
 }
 
+/// How what is written to a shared bus is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As it is.
+    None,
+    /// Fast, to about half.
+    Lz4,
+    /// Smaller, for more work.
+    Zstd,
+}
+
 const MIB: u64 = 1 << 20;
 const DAY_MS: u64 = 24 * 3_600_000;
+/// More copies than this nobody keeps.
+const COPIES_MAX: u64 = 32;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -97,6 +119,9 @@ impl Default for Settings {
             data_dir: PathBuf::from(".distributary"),
             bus: None,
             bus_durability: Durability::Normal,
+            kafka_replication_factor: 0,
+            kafka_min_insync_replicas: 0,
+            kafka_compression: Compression::Lz4,
             checkpoints: None,
             metrics_listen: None,
             metadata_interval_ms: 2_000,
@@ -109,7 +134,7 @@ impl Default for Settings {
 pub(crate) const EPOCHS_IN_FLIGHT_LIMIT: u64 = 2_048;
 
 /// What a number may be. The upper bounds only catch a wrong unit.
-const RANGES: [(&str, u64, u64); 12] = [
+const RANGES: [(&str, u64, u64); 14] = [
     ("epoch_interval_ms", 1, DAY_MS),
     ("idle_epoch_ms", 1, DAY_MS),
     ("epoch_records_max", 1, 100_000_000),
@@ -123,6 +148,8 @@ const RANGES: [(&str, u64, u64); 12] = [
     ("workers", 1, KEY_GROUPS as u64),
     ("lanes", 1, KEY_GROUPS as u64),
     ("metadata_interval_ms", 1, DAY_MS),
+    ("kafka_replication_factor", 0, COPIES_MAX),
+    ("kafka_min_insync_replicas", 0, COPIES_MAX),
 ];
 
 impl Settings {
@@ -177,8 +204,9 @@ impl Settings {
             let what = format!("must not be more than bytes_in_flight_max ({})", self.bytes_in_flight_max);
             return wrong("epoch_bytes_max", what);
         }
-        if self.bus.as_ref().is_some_and(|url| url.strip_prefix("sqlite://").is_none_or(str::is_empty)) {
-            return wrong("bus", "expected `sqlite://` and a path".to_string());
+        let place = |url: &str| url.strip_prefix("sqlite://").or(url.strip_prefix("kafka://")).unwrap_or_default().len();
+        if self.bus.as_ref().is_some_and(|url| place(url) == 0) {
+            return wrong("bus", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers".to_string());
         }
         if self.checkpoints.as_ref().is_some_and(|url| !url.contains("://")) {
             return wrong("checkpoints", "expected a URL such as `file:///var/lib/distributary`".to_string());

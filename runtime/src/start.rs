@@ -16,6 +16,7 @@ use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
 use crate::plan::{Plan, SinkNode};
 use crate::sink::LaneContext;
 use restore::{earliest, gaps, read_checkpoint};
+use std::ops::Range;
 
 /// How a pipeline is to be opened, seen before anything is written.
 pub struct Look {
@@ -48,7 +49,7 @@ pub fn look(
     options: &StartOptions,
 ) -> Result<Look> {
     let page = components.bus.read_journal(journal, Offset(0))?;
-    let history = History::read(&page.entries)?;
+    let history = History::read(&without(Incarnation(options.incarnation), page.entries)?)?;
     let (generation, goes_on) = match journal::open(&history, plan.fingerprint(lanes), options.request) {
         Opening::First => (1, false),
         Opening::Anew { generation } => (generation, false),
@@ -121,7 +122,8 @@ pub struct Entered {
     pub history: History,
 }
 
-/// Appends `Start`: from here on no other incarnation's entries count. `None` when somebody appended since the look.
+/// Appends `Start`: from here on no other incarnation's entries count. `None` when somebody else has started since the look: it is
+/// to be decided again what ours says.
 ///
 /// # Errors
 /// The bus failed, or another incarnation started right behind ours.
@@ -140,11 +142,12 @@ pub fn enter(
     let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
     let start = Start { generation: look.generation, layout: layout.clone(), at, positions, accepted_gaps };
     let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
-    let Appended::At(at) = durable(Step::JournalStart, || bus.append_journal(journal, look.end, std::slice::from_ref(&entry)))?
-    else {
-        return Ok(None);
-    };
+    let append = || bus.append_journal(journal, look.end, std::slice::from_ref(&entry));
+    let (Appended::At(at) | Appended::Behind { at }) = durable(Step::JournalStart, append)? else { return Ok(None) };
     let page = bus.read_journal(journal, Offset(0))?;
+    if another_started(incarnation, &page.entries, look.end..at)? {
+        return Ok(None);
+    }
     let history = History::read(&page.entries)?;
     let token = Token(at.0);
     if history.owner != Some((incarnation, token)) {
@@ -153,6 +156,27 @@ pub fn enter(
     }
     let lanes_before = look.history.layout.map_or(0, |layout| layout.lanes);
     Ok(Some(Entered { incarnation, token, generation: look.generation, lanes_before, end: page.end, history }))
+}
+
+/// A bus without conditional append may put our `Start` behind another that we had not seen when we decided what ours says.
+fn another_started(incarnation: Incarnation, entries: &[(Offset, Vec<u8>)], between: Range<Offset>) -> Result<bool> {
+    for (at, bytes) in entries.iter().filter(|(at, _)| between.contains(at)) {
+        if journal::is_start_of_another(*at, bytes, incarnation)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The journal as if we had not tried to start before: the `Start` that will count stands behind what is there.
+fn without(incarnation: Incarnation, entries: Vec<(Offset, Vec<u8>)>) -> Result<Vec<(Offset, Vec<u8>)>> {
+    let mut others = Vec::with_capacity(entries.len());
+    for (at, bytes) in entries {
+        if Entry::decode(at, &bytes)?.incarnation != incarnation {
+            others.push((at, bytes));
+        }
+    }
+    Ok(others)
 }
 
 /// Opens and fences every lane of every sink, before anything is replayed.

@@ -7,12 +7,25 @@ use std::process::Stdio;
 
 #[test]
 fn a_crash_before_any_durable_step_changes_no_result() {
-    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(step, "before", i));
+    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(&World::new(), step, "before", i));
 }
 
 #[test]
 fn a_crash_behind_any_durable_step_changes_no_result() {
-    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(step, "after", i));
+    Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(&World::new(), step, "after", i));
+}
+
+/// On a real broker, where every start takes a second, each step has one of the two sides.
+#[test]
+fn a_crash_at_any_durable_step_changes_no_result_on_kafka() {
+    let Ok(brokers) = std::env::var("DISTRIBUTARY_TEST_KAFKA") else {
+        println!("skipped: DISTRIBUTARY_TEST_KAFKA names no broker (`./dev kafka start`)");
+        return;
+    };
+    for (i, step) in Step::ALL.into_iter().enumerate() {
+        let side = if i % 2 == 0 { "after" } else { "before" };
+        crash_at(&World::on_kafka(&brokers), step, side, i);
+    }
 }
 
 /// Who is killed again and again before its recovery ends gets on all the same.
@@ -32,12 +45,11 @@ fn a_checkpoint_that_a_crash_cut_off_is_completed_in_the_replay() {
 /// Steps of every recovery.
 const IN_RECOVERY: [&str; 4] = ["journal_start.before", "journal_start.after", "lane_fence.before", "lane_fence.after"];
 
-fn crash_at(step: Step, side: &str, turn: usize) {
+fn crash_at(world: &World, step: Step, side: &str, turn: usize) {
     let point = format!("{}.{side}", step.name());
     // A later pass may be another path through the code; these two steps have only one in each life.
     let again = if matches!(step, Step::JournalStart | Step::LaneFence) { 1 } else { 2 };
     let crashes = [(point.as_str(), 1), (point.as_str(), again), (IN_RECOVERY[turn % IN_RECOVERY.len()], 1)];
-    let world = World::new();
     for (part, (point, pass)) in crashes.into_iter().enumerate() {
         world.produce(part as u64 % PARTS);
         let launch = world.launch(&format!("{part}")).set("workers", 1 + part % 2).failpoint(format!("{point}:{pass}:crash"));

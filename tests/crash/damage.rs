@@ -1,7 +1,6 @@
 //! Checkpoints that no longer read back: the one before is used; without one, the process says so and does not start.
 
 use crate::world::{PATIENCE, World, stop, wait_until};
-use distributary_runtime::bus::Bus;
 use distributary_runtime::journal::Checkpoint;
 use distributary_runtime::state::Manifest;
 use harness::ledger::RELAY;

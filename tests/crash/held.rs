@@ -2,7 +2,7 @@
 
 use crate::world::{PATIENCE, World, stop};
 use distributary::payments::{Kind, PaymentOptions, Payments, Poison};
-use distributary_runtime::bus::{Bus, NewRecord};
+use distributary_runtime::bus::NewRecord;
 use distributary_runtime::journal::{Entry, Fact};
 use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::monotonic;
@@ -45,7 +45,7 @@ fn a_sink_held_back_for_thirty_checkpoints_and_then_killed_loses_nothing() {
         pipe.read_to_end(&mut printed).map(|_| printed)
     });
     let until = monotonic() + PATIENCE;
-    while !outside::has_read_all(&world.bus, PIPELINE, world.payments.id).unwrap() {
+    while !outside::has_read_all(&*world.bus, PIPELINE, world.payments.id).unwrap() {
         assert!(again.ended().unwrap().is_none() && monotonic() < until, "it does not catch up{}", again.said());
         std::thread::park_timeout(Duration::from_millis(2));
     }
@@ -111,7 +111,7 @@ fn identity(payment: &Value) -> (String, String) {
 fn counts(world: &World) -> BTreeMap<String, u64> {
     let topic = world.bus.topic("held.spend").unwrap().unwrap();
     let mut counts = BTreeMap::new();
-    outside::read(&world.bus, topic.id, &BTreeMap::new(), |_, record| {
+    outside::read(&*world.bus, topic.id, &BTreeMap::new(), |_, record| {
         let result: Value = serde_json::from_slice(record.value.as_deref().unwrap())?;
         counts.insert(result["key"].as_str().unwrap().to_string(), result["value"].as_u64().unwrap());
         Ok(())

@@ -30,13 +30,13 @@ fn a_log_that_is_not_what_it_was_behind_a_kill_is_torn() {
     let path = world.dir.path();
     let judge = |cuts: &Cuts| {
         let mut findings = Findings::default();
-        verdict::judge(&world.bus, world.payments.id, cuts, &mut findings).unwrap();
+        verdict::judge(&*world.bus, world.payments.id, cuts, &mut findings).unwrap();
         findings
     };
     let cut = |marker: u64| {
         Connection::open(path.join("bus.sqlite")).unwrap().execute("UPDATE lanes SET epoch = ?", [marker]).unwrap();
         let (mut cuts, mut findings) = (Cuts::new(path, 1), Findings::default());
-        cuts.cut(&world.bus, 1, &mut findings).unwrap();
+        cuts.cut(&*world.bus, 1, &mut findings).unwrap();
         (cuts, findings)
     };
     let last = world.history().last_epoch.0;

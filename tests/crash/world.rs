@@ -1,11 +1,11 @@
 //! A small input, the processes that work on it, and what they have written.
 
 use distributary::payments::{PaymentOptions, Payments};
-use distributary_connectors::sqlite::SqliteBus;
+use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicSpec};
 use distributary_runtime::journal::{Entry, History, Incarnation};
 use distributary_runtime::start::journal_topic;
-use distributary_runtime::time::monotonic;
+use distributary_runtime::time::{SystemClock, monotonic};
 use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE};
@@ -14,6 +14,7 @@ use harness::{outside, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -28,17 +29,35 @@ pub(crate) const PARTS: u64 = 3;
 /// A data directory with a bus.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
-    pub(crate) bus: SqliteBus,
+    pub(crate) bus: Box<dyn Bus>,
     pub(crate) payments: Topic,
+    /// Where processes find the bus, unless it is in the directory.
+    url: Option<String>,
+    /// Worlds on one broker use the same topics.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
+
+static ON_KAFKA: Mutex<()> = Mutex::new(());
 
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let bus = outside::bus(dir.path()).unwrap();
-        bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
-        let payments = bus.topic(PAYMENTS).unwrap().unwrap();
-        Self { dir, bus, payments }
+        let bus = Box::new(outside::bus(dir.path()).unwrap());
+        Self { payments: create(&*bus), dir, bus, url: None, _alone: None }
+    }
+
+    /// A world on a broker, without what earlier ones have left there.
+    pub(crate) fn on_kafka(brokers: &str) -> Self {
+        let alone = ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
+        let bus = Box::new(KafkaBus::connect(KafkaSettings::new(brokers), Arc::new(SystemClock)).unwrap());
+        let of_ours = |name: &str| name == PAYMENTS || name.starts_with("chaos.");
+        for topic in bus.topics().unwrap().into_iter().filter(|t| of_ours(&t.spec.name)) {
+            bus.delete_topic(&topic.spec.name).unwrap();
+        }
+        let payments = create(&*bus);
+        wait_until("the offsets of the deleted topic are gone", || bus.group(PIPELINE, payments.id).unwrap().is_empty());
+        let url = Some(format!("kafka://{brokers}"));
+        Self { dir: tempfile::tempdir().unwrap(), bus, payments, url, _alone: Some(alone) }
     }
 
     /// Publishes one of the parts of the input.
@@ -50,7 +69,9 @@ impl World {
 
     /// A process with short epochs and frequent checkpoints, so that every step comes soon.
     pub(crate) fn launch(&self, name: &str) -> Launch {
-        Launch::new(env!("CARGO_BIN_EXE_chaos"), "ledger", self.dir.path(), name)
+        let launch = Launch::new(env!("CARGO_BIN_EXE_chaos"), "ledger", self.dir.path(), name);
+        let launch = self.url.iter().fold(launch, |launch, url| launch.set("bus", url));
+        launch
             .set("epoch_interval_ms", 2)
             .set("idle_epoch_ms", 20)
             .set("epoch_records_max", 20)
@@ -61,7 +82,7 @@ impl World {
     /// Waits until the process has worked off and saved everything that is published.
     pub(crate) fn catch_up(&self, process: &mut Process) {
         let until = monotonic() + PATIENCE;
-        while !outside::has_read_all(&self.bus, PIPELINE, self.payments.id).unwrap() {
+        while !outside::has_read_all(&*self.bus, PIPELINE, self.payments.id).unwrap() {
             assert!(process.ended().unwrap().is_none(), "the process has ended{}", process.said());
             assert!(monotonic() < until, "the process does not catch up{}", process.said());
             std::thread::park_timeout(Duration::from_millis(2));
@@ -113,7 +134,7 @@ impl World {
                 logs.push(format!("{name}[{partition}] {record:?}"));
                 Ok(())
             };
-            outside::read(&self.bus, topic.id, &BTreeMap::new(), read).unwrap();
+            outside::read(&*self.bus, topic.id, &BTreeMap::new(), read).unwrap();
         }
         logs.sort_unstable();
         logs
@@ -122,7 +143,7 @@ impl World {
     /// What the oracle finds wrong with the outputs.
     pub(crate) fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        verdict::judge(&self.bus, self.payments.id, &Cuts::new(self.dir.path(), 1), &mut findings).unwrap();
+        verdict::judge(&*self.bus, self.payments.id, &Cuts::new(self.dir.path(), 1), &mut findings).unwrap();
         findings
     }
 
@@ -131,6 +152,11 @@ impl World {
         let findings = self.findings();
         assert!(findings.is_empty(), "{what}: {findings:#?}");
     }
+}
+
+fn create(bus: &dyn Bus) -> Topic {
+    bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
+    bus.topic(PAYMENTS).unwrap().unwrap()
 }
 
 /// The whole input.

@@ -46,7 +46,6 @@ fn a_bus_that_lacks_what_the_job_needs_is_refused_at_start() {
         error
     };
     let remedy = "run the job on a bus that can";
-    assert_says(&lacking(|f| f.conditional_append = false, copies), "which every pipeline needs", remedy);
     assert_says(&lacking(|f| f.atomic_lanes = false, copies), "which sink topic `fraud.copies` needs", remedy);
     assert_says(&lacking(|f| f.compaction = false, newest), "which upsert topic `fraud.newest` needs", remedy);
 

@@ -68,6 +68,7 @@ pub fn run(make: &(dyn Fn() -> Arc<dyn Bus> + Sync), prefix: &str) -> Report {
             }
         }
     }
+    report.missing.sort_unstable();
     report.missing.dedup();
     report
 }

@@ -22,12 +22,13 @@ fn round_trip(g: &Ground) {
     let topic = g.topic("t", 1);
     let some = |b: &'static [u8]| Some(Bytes::from_static(b));
     let header = |name: &str, value: &[u8]| (name.to_string(), value.to_vec());
+    let earliest = g.bus.features().earliest.0;
     let written: Vec<NewRecord> = [
         (1, some(b"k"), some(b"v"), vec![]),
         (1_234_567_890_123, some(b""), some(b""), vec![header("op", b"-"), header("op", b"+"), header("leer", b"")]),
         (3, None, some(b"\xff\x00\n"), vec![header("b\u{fc}", &[0, 255])]),
         (2, some(b"\x00"), None, vec![]),
-        (0, None, None, vec![]),
+        (earliest.max(0), None, None, vec![]),
     ]
     .into_iter()
     .map(|(ms, key, value, headers)| NewRecord { partition: Some(0), timestamp: WallTime(ms), key, value, headers })

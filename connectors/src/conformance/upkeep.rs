@@ -1,19 +1,22 @@
 //! Retention and compaction: what goes, what stays, and that offsets are never used again.
 
 use super::{Case, Ground, Need, START, THEN, at, numbers, read, record, series, value};
-use distributary_runtime::bus::{BusError, Offset, TopicSpec};
+use distributary_runtime::bus::{BusError, NewRecord, Offset, TopicSpec};
 use distributary_runtime::time::WallTime;
 
 const COMPACTION: Need = Need { name: "compaction", has: |f| f.compaction };
+const ON_CALL: Need = Need { name: "upkeep_on_call", has: |f| f.upkeep_on_call };
+const COMPACTION_ON_CALL: Need = Need { name: "upkeep_on_call", has: |f| f.compaction && f.upkeep_on_call };
 const HOUR_MS: i64 = 3_600_000;
 
 pub(super) const CASES: &[Case] = &[
-    Case { name: "old records go by their time", needs: None, show: by_time },
-    Case { name: "the oldest records go by size", needs: None, show: by_size },
-    Case { name: "a log that was emptied goes on where it was", needs: None, show: emptied },
+    Case { name: "old records go by their time", needs: Some(ON_CALL), show: by_time },
+    Case { name: "the oldest records go by size", needs: Some(ON_CALL), show: by_size },
+    Case { name: "a log that was emptied goes on where it was", needs: Some(ON_CALL), show: emptied },
     Case { name: "what is kept for ever is left alone", needs: None, show: kept },
-    Case { name: "an upsert topic keeps the newest record of each key", needs: Some(COMPACTION), show: compacted },
-    Case { name: "a tombstone goes when everybody has seen it", needs: Some(COMPACTION), show: tombstones },
+    Case { name: "a row needs a key", needs: Some(COMPACTION), show: keyless },
+    Case { name: "an upsert topic keeps the newest record of each key", needs: Some(COMPACTION_ON_CALL), show: compacted },
+    Case { name: "a tombstone goes when everybody has seen it", needs: Some(COMPACTION_ON_CALL), show: tombstones },
 ];
 
 fn after(hours: i64) -> WallTime {
@@ -92,8 +95,14 @@ fn compacted(g: &Ground) {
     assert_eq!(rows(), [row(4, "3"), row(5, "2"), row(7, "1"), row(8, "3")], "also against what was compacted before");
     let mut consumer = g.bus.consumer(topic, &[(0, START)]).unwrap();
     assert_eq!(read(&mut *consumer, 4)[0].offset, Offset(4), "a position may lie in a hole");
-    let keyless = distributary_runtime::bus::NewRecord { key: None, ..record(0, "", "v") };
-    assert!(matches!(g.bus.produce(topic, vec![keyless]), Err(BusError::Invalid(_))), "a row needs a key");
+}
+
+fn keyless(g: &Ground) {
+    let topic = g.create(TopicSpec::upsert("t", 1));
+    let keyless = NewRecord { key: None, ..record(0, "", "v") };
+    let result = g.bus.produce(topic, vec![record(0, "k", "v"), keyless]);
+    assert!(matches!(result, Err(BusError::Invalid(_))), "{result:?}");
+    assert_eq!(g.ends(topic), [0]);
 }
 
 fn tombstones(g: &Ground) {

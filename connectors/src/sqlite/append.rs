@@ -3,14 +3,11 @@
 use super::catalog::{self, Log};
 use super::fault::Result;
 use super::headers;
+use crate::rules::check_record;
 use distributary_runtime::bus::{BusError, NewRecord, Offset, Record, TopicForm, TopicId};
 use distributary_runtime::key::java_partition;
 use rusqlite::{CachedStatement, Transaction, params};
 use std::collections::BTreeMap;
-
-/// The largest value, the largest key, and the most bytes of headers, each by itself: a dead letter, which is its original
-/// with other headers, then always fits. A transaction holds few pages, and one record never blows a reader's budget.
-pub(super) const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// Appends records to several topics; nothing stands before [`Appender::finish`] and the transaction's commit.
 pub(super) struct Appender<'tx> {
@@ -38,7 +35,7 @@ impl<'tx> Appender<'tx> {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(OpenTopic::read(self.tx, topic)?),
         };
-        open.check(record)?;
+        check_record(&open.name, open.form, record)?;
         let partition = match (record.partition, &record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => java_partition(key, open.logs.len() as u32),
@@ -71,20 +68,6 @@ impl OpenTopic {
         let (name, form) = catalog::name_and_form(tx, topic)?;
         let logs = catalog::logs(tx, topic)?.into_iter().map(|log| (log, 0)).collect();
         Ok(Self { name, form, logs })
-    }
-
-    fn check(&self, record: &NewRecord) -> Result<(), BusError> {
-        let value = record.value.as_ref().map_or(0, |v| v.len());
-        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let key = record.key.as_ref().map_or(0, |k| k.len());
-        let bytes = value.max(key).max(headers) as u64;
-        if bytes > RECORD_BYTES_MAX {
-            return Err(BusError::TooLarge { topic: self.name.clone(), bytes, max: RECORD_BYTES_MAX });
-        }
-        if self.form == TopicForm::Upsert && record.key.is_none() {
-            return Err(BusError::Invalid(format!("a record for the upsert topic `{}` has no key", self.name)));
-        }
-        Ok(())
     }
 }
 

@@ -1,14 +1,9 @@
 //! Topics and their partitions.
 
 use super::fault::Result;
+use crate::rules::{check_growth, check_name, check_partitions};
 use distributary_runtime::bus::{BusError, Offset, PartitionOffsets, Topic, TopicForm, TopicId, TopicSpec};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
-/// More partitions than this in one topic are a typing error: every consumer polls each of them.
-const PARTITIONS_MAX: u32 = 4_096;
-
-/// Kafka's own bound, so that a topic may move there.
-const NAME_MAX: usize = 249;
 
 pub(super) fn create(tx: &Transaction<'_>, spec: &TopicSpec) -> Result<bool> {
     check_name(&spec.name)?;
@@ -49,12 +44,7 @@ pub(super) fn add_partitions(tx: &Transaction<'_>, name: &str, partitions: u32) 
     check_partitions(name, partitions)?;
     let number = number(tx, name)?;
     let present: u32 = tx.prepare_cached("SELECT count(*) FROM logs WHERE topic = ?")?.query_row([number], |row| row.get(0))?;
-    if partitions < present {
-        return Err(BusError::Invalid(format!(
-            "topic `{name}` has {present} partitions already; their number never falls, because keys would move"
-        ))
-        .into());
-    }
+    check_growth(name, present, partitions)?;
     add_logs(tx, number, present..partitions)
 }
 
@@ -124,25 +114,4 @@ fn topic_row(row: &Row<'_>) -> rusqlite::Result<Topic> {
 
 fn form(row: &Row<'_>, column: usize) -> rusqlite::Result<TopicForm> {
     Ok(if row.get(column)? { TopicForm::Upsert } else { TopicForm::Append })
-}
-
-fn check_name(name: &str) -> Result<(), BusError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let problem = if name.is_empty() || name.len() > NAME_MAX {
-        format!("it must have 1 to {NAME_MAX} characters")
-    } else if matches!(name, "." | "..") {
-        "`.` and `..` are not allowed".to_string()
-    } else if let Some(c) = name.chars().find(|c| !allowed(*c)) {
-        format!("{c:?} is not allowed, only ASCII letters, digits, `.`, `_` and `-`")
-    } else {
-        return Ok(());
-    };
-    Err(BusError::Invalid(format!("topic name {name:?}: {problem}")))
-}
-
-fn check_partitions(name: &str, partitions: u32) -> Result<(), BusError> {
-    if (1..=PARTITIONS_MAX).contains(&partitions) {
-        return Ok(());
-    }
-    Err(BusError::Invalid(format!("topic `{name}`: {partitions} partitions; a topic has 1 to {PARTITIONS_MAX}")))
 }

@@ -23,7 +23,8 @@ mod upkeep;
 pub use file::Durability;
 pub use upkeep::TOMBSTONE_MS;
 
-use append::{Appender, RECORD_BYTES_MAX};
+use crate::rules::RECORD_BYTES_MAX;
+use append::Appender;
 use checkpoint::Checkpointer;
 use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
@@ -162,7 +163,9 @@ impl Bus for SqliteBus {
             conditional_append: true,
             offsets_by_time: true,
             compaction: true,
+            upkeep_on_call: true,
             record_bytes_max: RECORD_BYTES_MAX,
+            earliest: WallTime(i64::MIN),
         }
     }
 

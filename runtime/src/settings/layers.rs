@@ -11,7 +11,8 @@ use std::fmt;
 const ENV_PREFIX: &str = "DISTRIBUTARY_";
 
 /// Names in the environment that are no settings: where the file lies, and what tests tell a process.
-const ENV_RESERVED: [&str; 3] = ["DISTRIBUTARY_CONFIG", "DISTRIBUTARY_FAILPOINT", "DISTRIBUTARY_PHASE_FILE"];
+const ENV_RESERVED: [&str; 4] =
+    ["DISTRIBUTARY_CONFIG", "DISTRIBUTARY_FAILPOINT", "DISTRIBUTARY_PHASE_FILE", "DISTRIBUTARY_TEST_KAFKA"];
 
 /// A name this much alike (Jaro-Winkler) is likely meant.
 const ALIKE: f64 = 0.8;

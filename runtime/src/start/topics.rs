@@ -92,9 +92,6 @@ pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
         let what = format!("{} cannot {what}, which {why} needs", bus.describe());
         Err(Error::refused(what, "run the job on a bus that can, or change its sinks"))
     };
-    if !has.conditional_append {
-        return lacks("append to a journal on a condition", "every pipeline".into());
-    }
     if let Some(name) = writes(None).filter(|_| !has.atomic_lanes) {
         return lacks("write results and marker in one step", format!("sink topic `{name}`"));
     }

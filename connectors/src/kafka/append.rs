@@ -1,0 +1,130 @@
+//! Appending outside of transactions: idempotent, acknowledged by all replicas, and told where each record stands.
+
+use super::client::{KafkaSettings, Voice};
+use super::fault::unavailable;
+use distributary_runtime::bus::{BusError, NewRecord, Offset};
+use distributary_runtime::time::WallTime;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer, ProducerContext};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// One look at the answers.
+const TURN: Duration = Duration::from_millis(1);
+
+/// The earliest time a record can carry: to librdkafka, 0 means "now".
+pub(super) const EARLIEST: WallTime = WallTime(1);
+
+/// One caller at a time. After a failure its producer goes: a late answer then belongs to nobody.
+pub(super) struct Appender {
+    settings: KafkaSettings,
+    producer: Mutex<Option<BaseProducer<Answers>>>,
+}
+
+/// Where the records of the running call stand.
+#[derive(Default)]
+struct Answers(Mutex<Vec<Option<Result<Offset, KafkaError>>>>);
+
+impl Appender {
+    pub(super) fn new(settings: KafkaSettings) -> Self {
+        Self { settings, producer: Mutex::default() }
+    }
+
+    /// Appends records, each to the partition given, and returns their offsets.
+    ///
+    /// # Errors
+    /// How many of them stand is unknown.
+    pub(super) fn append(&self, topic: &str, records: &[(u32, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+        let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let producer = match held.take() {
+            Some(producer) => producer,
+            None => self.settings.appender(Answers::default())?,
+        };
+        let offsets = append(&producer, topic, records).map_err(|e| unavailable(&format!("appending to `{topic}`"), e))?;
+        *held = Some(producer);
+        Ok(offsets)
+    }
+}
+
+fn append(producer: &BaseProducer<Answers>, topic: &str, records: &[(u32, NewRecord)]) -> Result<Vec<Offset>, KafkaError> {
+    let answers = producer.context();
+    *answers.lock() = records.iter().map(|_| None).collect();
+    for (index, (partition, record)) in records.iter().enumerate() {
+        send(producer, topic, *partition, record, index)?;
+    }
+    // Ends, because every message has a time-out of its own.
+    while producer.in_flight_count() > 0 {
+        producer.poll(TURN);
+    }
+    let answers = std::mem::take(&mut *answers.lock());
+    answers.into_iter().map(|answer| answer.unwrap_or(Err(KafkaError::Canceled))).collect()
+}
+
+/// Hands a record to a producer, waiting for room in its queue.
+pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+    partition: u32,
+    record: &NewRecord,
+    opaque: C::DeliveryOpaque,
+) -> Result<(), KafkaError> {
+    let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    });
+    let mut message: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, opaque)
+        .partition(partition as i32)
+        .timestamp(record.timestamp.max(EARLIEST).0)
+        .headers(headers);
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    let mut asked = false;
+    loop {
+        match producer.send(message) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                producer.poll(TURN);
+                message = refused;
+            }
+            // The partition is newer than what this client knows of the topic.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), refused)) if !asked => {
+                producer.client().fetch_metadata(Some(topic), super::client::ANSWER)?;
+                asked = true;
+                message = refused;
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+impl Answers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Result<Offset, KafkaError>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Voice.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Answers {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let answer = match result {
+            Ok(message) => u64::try_from(message.offset()).map(Offset).map_err(|_| KafkaError::NoMessageReceived),
+            Err((error, _)) => Err(error.clone()),
+        };
+        if let Some(place) = self.lock().get_mut(index) {
+            *place = Some(answer);
+        }
+    }
+}

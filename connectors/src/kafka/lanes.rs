@@ -1,0 +1,241 @@
+//! Lanes: one transaction a commit, with all its records and one marker record; one transactional id a lane.
+//!
+//! Initialising the id ends whatever an earlier producer of it had open, and shuts that producer out. So the marker that is
+//! read behind it says exactly what stands. The marker record carries the token too: a process that was paused finds a
+//! greater one, and leaves the lane alone.
+//!
+//! librdkafka sends the commit of a transaction again by itself when no answer comes, and a copy that arrives late can end
+//! the *next* transaction half-written. Therefore a producer is used again only after a commit that was too quick to have
+//! been sent twice. In every other case it goes, a new one is initialised, and the marker decides. A transaction is never
+//! aborted by request, for the same reason.
+
+use super::Shared;
+use super::append::send;
+use super::client::{RETRY_BACKOFF, TRANSACTION, Voice};
+use super::fault::unavailable;
+use super::ffi;
+use super::marker::{self, Held, Place};
+use crate::rules::check_record;
+use distributary_runtime::bus::{BusError, LaneCommit, Marker, NewRecord, Token};
+use distributary_runtime::time::{Clock, monotonic};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The broker ends what another producer left open before it answers, or refuses; both within this.
+const INITIALISE: Duration = Duration::from_secs(30);
+
+/// How long a flush sleeps before failures are looked at.
+const FLUSH_TURN: Duration = Duration::from_millis(100);
+
+/// An old owner that does not know it yet may take the lane back while we claim it; it gives up when it reads our claim.
+const CLAIMS_MAX: usize = 16;
+
+/// The lanes this process writes to.
+pub(super) struct Lanes {
+    shared: Shared,
+    clock: Arc<dyn Clock>,
+    owned: Mutex<BTreeMap<String, Arc<Mutex<Option<Owner>>>>>,
+}
+
+/// A producer that has the lane, and what it has made visible.
+struct Owner {
+    held: Held,
+    place: Place,
+    producer: BaseProducer<Voice>,
+}
+
+/// Why a lane is entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// To take it from whoever has it.
+    Fence,
+    /// To go on with what is ours already.
+    GoOn,
+}
+
+/// What a marker says of a commit whose producer has gone.
+enum Found {
+    Stands,
+    Nothing,
+    Foreign,
+}
+
+impl Lanes {
+    pub(super) fn new(shared: Shared, clock: Arc<dyn Clock>) -> Self {
+        Self { shared, clock, owned: Mutex::default() }
+    }
+
+    pub(super) fn fence(&self, lane: &str, token: Token) -> Result<Option<Marker>, BusError> {
+        let slot = self.slot(lane);
+        let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        *owned = None;
+        let owner = self.enter(lane, token, Entry::Fence)?;
+        Ok(owned.insert(owner).held.marker)
+    }
+
+    pub(super) fn commit(&self, commit: &LaneCommit) -> Result<(), BusError> {
+        let records = self.places(commit)?;
+        let slot = self.slot(&commit.lane);
+        let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = match owned.take() {
+            Some(owner) => owner,
+            None => self.enter(&commit.lane, commit.token, Entry::GoOn)?,
+        };
+        if owner.held != (Held { token: commit.token, marker: commit.previous }) {
+            *owned = Some(owner);
+            return Err(BusError::Fenced { lane: commit.lane.clone() });
+        }
+        match self.write(&owner, commit, &records) {
+            Ok(lasted) if lasted < RETRY_BACKOFF.mul_f64(0.8) => {
+                *owned = Some(committed(owner, commit));
+                return Ok(());
+            }
+            Ok(lasted) => tracing::debug!(lane = commit.lane, ?lasted, "a slow commit: the marker decides"),
+            Err(error) if is_fenced(&error) => tracing::debug!(lane = commit.lane, %error, "shut out: the marker decides"),
+            Err(error) => return Err(failed(commit, &error)),
+        }
+        drop(owner);
+        let owner = self.enter(&commit.lane, commit.token, Entry::GoOn)?;
+        match found(commit, owner.held.marker) {
+            Found::Stands => {}
+            Found::Nothing => {
+                self.write(&owner, commit, &records).map_err(|error| failed(commit, &error))?;
+                // However long it took: what the next commit finds is decided as above, by a producer of its own.
+                return Ok(());
+            }
+            Found::Foreign => return Err(BusError::Fenced { lane: commit.lane.clone() }),
+        }
+        *owned = Some(owner);
+        Ok(())
+    }
+
+    /// Where each record goes, by name; everything that can be seen to be wrong is seen before anything is written.
+    fn places<'a>(&self, commit: &'a LaneCommit) -> Result<Vec<(Arc<str>, u32, &'a NewRecord)>, BusError> {
+        let mut wanted = BTreeMap::new();
+        for (topic, record) in &commit.records {
+            let partitions = wanted.entry(*topic).or_insert(0);
+            *partitions = record.partition.map_or(1, |p| p + 1).max(*partitions);
+        }
+        let mut known = BTreeMap::new();
+        for (topic, partitions) in wanted {
+            let found = self.shared.topics.recent(topic, partitions)?;
+            known.insert(topic, (Arc::<str>::from(found.name.as_str()), found));
+        }
+        let mut places = Vec::with_capacity(commit.records.len());
+        for (topic, record) in &commit.records {
+            let Some((name, known)) = known.get(topic) else { unreachable!("every topic was looked up") };
+            let Some(partition) = record.partition else {
+                return Err(BusError::Invalid(format!("a lane's record for `{name}` names no partition")));
+            };
+            if partition >= known.partitions {
+                return Err(BusError::NoPartition { topic: name.to_string(), partition });
+            }
+            check_record(name, known.form, record)?;
+            places.push((name.clone(), partition, record));
+        }
+        Ok(places)
+    }
+
+    fn enter(&self, lane: &str, token: Token, entry: Entry) -> Result<Owner, BusError> {
+        let place = marker::place(lane);
+        place.ensure(&self.shared)?;
+        let mut last = None;
+        for _ in 0..CLAIMS_MAX {
+            // Looked at first, because initialising shuts out whoever has the lane.
+            check(lane, place.read(&self.shared, lane)?, token, entry)?;
+            let producer = self.shared.settings.transactional(lane)?;
+            match producer.init_transactions(INITIALISE) {
+                Ok(()) => {}
+                Err(error) if is_fenced(&error) => {
+                    last = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(unavailable(&format!("entering lane `{lane}`"), error)),
+            }
+            let found = check(lane, place.read(&self.shared, lane)?, token, entry)?;
+            let held = Held { token, marker: found.and_then(|held| held.marker) };
+            let owner = Owner { held, place: place.clone(), producer };
+            if found == Some(held) {
+                return Ok(owner);
+            }
+            let claim = marker::record(lane, &held, self.clock.now());
+            match transaction(&owner, &[], &claim) {
+                Ok(_) => return Ok(owner),
+                Err(error) if is_fenced(&error) => last = Some(error),
+                Err(error) => return Err(unavailable(&format!("claiming lane `{lane}`"), error)),
+            }
+        }
+        let reason = last.map_or_else(String::new, |error| error.to_string());
+        Err(unavailable(&format!("claiming lane `{lane}`"), format!("another process wants it too: {reason}")))
+    }
+
+    /// Returns how long the commit alone took.
+    fn write(&self, owner: &Owner, commit: &LaneCommit, records: &[(Arc<str>, u32, &NewRecord)]) -> Result<Duration, KafkaError> {
+        let held = Held { token: commit.token, marker: Some(commit.marker) };
+        transaction(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
+    }
+
+    fn slot(&self, lane: &str) -> Arc<Mutex<Option<Owner>>> {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        owned.entry(lane.to_string()).or_default().clone()
+    }
+}
+
+/// Whose lane it is, by its marker record.
+fn check(lane: &str, found: Option<Held>, token: Token, entry: Entry) -> Result<Option<Held>, BusError> {
+    let ours = match entry {
+        Entry::Fence => found.is_none_or(|held| held.token <= token),
+        Entry::GoOn => found.is_some_and(|held| held.token == token),
+    };
+    if ours { Ok(found) } else { Err(BusError::Fenced { lane: lane.to_string() }) }
+}
+
+fn found(commit: &LaneCommit, marker: Option<Marker>) -> Found {
+    if marker == Some(commit.marker) {
+        Found::Stands
+    } else if marker == commit.previous {
+        Found::Nothing
+    } else {
+        Found::Foreign
+    }
+}
+
+/// Everything is handed over in one go and flushed, and only then committed: the client's own flush is slow, and the time
+/// of the commit alone tells whether it can have been sent twice.
+fn transaction(owner: &Owner, records: &[(Arc<str>, u32, &NewRecord)], marker: &NewRecord) -> Result<Duration, KafkaError> {
+    let producer = &owner.producer;
+    producer.begin_transaction()?;
+    for (topic, partition, record) in records {
+        send(producer, topic, *partition, record, ())?;
+    }
+    send(producer, &owner.place.topic, owner.place.partition, marker, ())?;
+    let start = monotonic();
+    while !ffi::flush(producer, FLUSH_TURN) {
+        // Failures of single records lie in a queue, and count until they are taken; the commit then fails.
+        producer.poll(Duration::ZERO);
+        if start.elapsed() > TRANSACTION {
+            return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
+        }
+    }
+    let start = monotonic();
+    producer.commit_transaction(TRANSACTION)?;
+    Ok(start.elapsed())
+}
+
+fn committed(owner: Owner, commit: &LaneCommit) -> Owner {
+    Owner { held: Held { token: commit.token, marker: Some(commit.marker) }, ..owner }
+}
+
+/// Another producer has initialised our id.
+fn is_fenced(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch, ProducerFenced};
+    matches!(error.rdkafka_error_code(), Some(Fatal | Fenced | InvalidProducerEpoch | ProducerFenced))
+}
+
+/// Whether the commit stands is for the marker to say, when the lane is fenced again.
+fn failed(commit: &LaneCommit, error: &KafkaError) -> BusError {
+    unavailable(&format!("committing lane `{}`", commit.lane), error)
+}

@@ -1,0 +1,75 @@
+//! Reading a stretch of one partition: journals and markers, at the start of a pipeline and when an answer is in doubt.
+
+use super::client::{ANSWER, KafkaSettings, Voice};
+use super::fault::unavailable;
+use super::ffi::{self, Event};
+use distributary_runtime::bus::{BusError, Offset, Record};
+use distributary_runtime::time::monotonic;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
+use std::ffi::CString;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long one wait lasts before the time is looked at.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Keeps one client between two scans: making and closing one takes longer than reading a marker.
+pub(super) struct Scanner {
+    settings: KafkaSettings,
+    idle: Mutex<Option<BaseConsumer<Voice>>>,
+}
+
+impl Scanner {
+    pub(super) fn new(settings: KafkaSettings) -> Self {
+        Self { settings, idle: Mutex::default() }
+    }
+
+    /// Every committed record of a partition from `from` to `end`, which must be offsets that it has.
+    pub(super) fn scan(&self, topic: &str, partition: u32, from: Offset, end: Offset) -> Result<Vec<Record>, BusError> {
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let client = idle.map_or_else(|| self.settings.consumer(), Ok)?;
+        let records = scan(&client, topic, partition, from, end)?;
+        if client.unassign().is_ok() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        }
+        Ok(records)
+    }
+}
+
+fn scan(client: &BaseConsumer<Voice>, topic: &str, partition: u32, from: Offset, end: Offset) -> Result<Vec<Record>, BusError> {
+    let what = format!("reading {topic}[{partition}]");
+    let name = CString::new(topic).map_err(|e| BusError::Invalid(format!("topic name {topic:?}: {e}")))?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition as i32, Position::Offset(from.0 as i64))
+        .and_then(|()| client.assign(&list))
+        .map_err(|e| unavailable(&what, e))?;
+    let (mut records, mut position, mut progress) = (Vec::new(), from, monotonic());
+    while position < end {
+        match ffi::poll(client, &name, TURN) {
+            Some(Event::Record { record, .. }) => {
+                position = record.offset.next();
+                progress = monotonic();
+                if record.offset < end {
+                    records.push(record);
+                }
+            }
+            Some(Event::End { at, .. }) => position = position.max(at),
+            Some(Event::Failed {
+                code: code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange), ..
+            }) => {
+                return Err(unavailable(&what, code));
+            }
+            Some(Event::Failed { code, .. }) => tracing::debug!(topic, partition, %code, "a fetch failed"),
+            None => {}
+        }
+        if progress.elapsed() > ANSWER {
+            return Err(unavailable(&what, format!("nothing came for {} s", ANSWER.as_secs())));
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,225 @@
+//! Topics: made with the settings of their spec, known by the ids the cluster gives them.
+//!
+//! The protocol that librdkafka speaks names topics by name only. So each id that was seen is kept with its name, and a
+//! question by id first asks whether the name still has that id.
+
+use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice};
+use super::fault::{refused, unavailable, until, wait};
+use super::ffi::{self, Described};
+use crate::rules::{check_growth, check_name, check_partitions};
+use distributary_runtime::bus::{BusError, Topic, TopicForm, TopicId, TopicSpec};
+use distributary_runtime::time::monotonic;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How old an answer may be for a write: a topic that was re-created since would be written to under its old name.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What is known of a topic.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) form: TopicForm,
+    pub(super) partitions: u32,
+    asked_at: Instant,
+}
+
+pub(super) struct Topics {
+    settings: KafkaSettings,
+    asker: Arc<Asker>,
+    admin: AdminClient<Voice>,
+    known: Mutex<BTreeMap<TopicId, Known>>,
+}
+
+impl Topics {
+    pub(super) fn new(settings: KafkaSettings, asker: Arc<Asker>) -> Result<Self, BusError> {
+        let admin = settings.admin()?;
+        Ok(Self { settings, asker, admin, known: Mutex::default() })
+    }
+
+    pub(super) fn create(&self, spec: &TopicSpec) -> Result<bool, BusError> {
+        self.create_with(spec, &[])
+    }
+
+    /// As [`Topics::create`], with further settings of the topic.
+    pub(super) fn create_with(&self, spec: &TopicSpec, more: &[(&str, &str)]) -> Result<bool, BusError> {
+        check_name(&spec.name)?;
+        check_partitions(&spec.name, spec.partitions)?;
+        let what = format!("creating topic `{}`", spec.name);
+        let config = self.config(spec);
+        let mut topic = NewTopic::new(
+            &spec.name,
+            spec.partitions as i32,
+            TopicReplication::Fixed(self.settings.replication_factor.map_or(-1, i32::from)),
+        );
+        topic.config.extend(config.iter().map(|(name, value)| (*name, value.as_str())));
+        topic.config.extend(more);
+        match only(&what, wait(self.admin.create_topics([&topic], &options())))? {
+            Ok(()) => {}
+            Err(RDKafkaErrorCode::TopicAlreadyExists) => return Ok(false),
+            Err(code) => return Err(refused(&what, code)),
+        }
+        until(&what, || self.find(&spec.name))?;
+        Ok(true)
+    }
+
+    fn config(&self, spec: &TopicSpec) -> Vec<(&'static str, String)> {
+        let or_ever = |bound: Option<u64>| bound.map_or("-1".to_string(), |bound| bound.to_string());
+        let mut config = vec![
+            ("cleanup.policy", if spec.form == TopicForm::Upsert { "compact" } else { "delete" }.to_string()),
+            ("retention.ms", or_ever(spec.retention_ms)),
+            ("retention.bytes", or_ever(spec.retention_bytes)),
+            ("max.message.bytes", MESSAGE_BYTES_MAX.to_string()),
+            ("message.timestamp.type", "CreateTime".to_string()),
+        ];
+        config.extend(self.settings.min_insync_replicas.map(|n| ("min.insync.replicas", n.to_string())));
+        config
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, BusError> {
+        Ok(self.with_specs(self.describe(&[name])?)?.pop())
+    }
+
+    pub(super) fn topics(&self) -> Result<Vec<Topic>, BusError> {
+        let names = self.names()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut topics = self.with_specs(self.describe(&names)?)?;
+        topics.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        Ok(topics)
+    }
+
+    pub(super) fn delete(&self, name: &str) -> Result<(), BusError> {
+        let what = format!("deleting topic `{name}`");
+        match only(&what, wait(self.admin.delete_topics(&[name], &options())))? {
+            Ok(()) => {}
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(BusError::NoTopic(name.to_string())),
+            Err(code) => return Err(refused(&what, code)),
+        }
+        self.lock().retain(|_, known| known.name != name);
+        until(&what, || Ok(self.find(name)?.is_none().then_some(())))
+    }
+
+    pub(super) fn add_partitions(&self, name: &str, partitions: u32) -> Result<(), BusError> {
+        check_partitions(name, partitions)?;
+        let present = self.find(name)?.ok_or_else(|| BusError::NoTopic(name.to_string()))?.partitions;
+        check_growth(name, present, partitions)?;
+        if present == partitions {
+            return Ok(());
+        }
+        let what = format!("adding partitions to `{name}`");
+        let wanted = NewPartitions::new(name, partitions as usize);
+        match only(&what, wait(self.admin.create_partitions([&wanted], &options())))? {
+            // Somebody else was faster.
+            Ok(()) | Err(RDKafkaErrorCode::InvalidPartitions) => {}
+            Err(code) => return Err(refused(&what, code)),
+        }
+        until(&what, || Ok(self.find(name)?.filter(|topic| topic.partitions >= partitions).map(|_| ())))
+    }
+
+    /// The topic of this id as it is now.
+    pub(super) fn by_id(&self, id: TopicId) -> Result<Known, BusError> {
+        if !self.lock().contains_key(&id) {
+            self.topics()?;
+        }
+        let Some(known) = self.lock().get(&id).cloned() else { return Err(BusError::TopicChanged { topic: id }) };
+        match self.find(&known.name)? {
+            Some(now) if now.id == id => {
+                let known = Known { partitions: now.partitions, asked_at: monotonic(), ..known };
+                self.lock().insert(id, known.clone());
+                Ok(known)
+            }
+            _ => {
+                self.lock().remove(&id);
+                Err(BusError::TopicChanged { topic: id })
+            }
+        }
+    }
+
+    /// The topic of this id as it was a moment ago, or, if that does not have so many partitions, as it is now.
+    pub(super) fn recent(&self, id: TopicId, partitions: u32) -> Result<Known, BusError> {
+        let known = self.lock().get(&id).cloned();
+        match known {
+            Some(known) if known.partitions >= partitions && known.asked_at.elapsed() < FRESH => Ok(known),
+            _ => self.by_id(id),
+        }
+    }
+
+    /// The id and the partitions of a name.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Described>, BusError> {
+        Ok(self.describe(&[name])?.pop())
+    }
+
+    pub(super) fn admin(&self) -> &AdminClient<Voice> {
+        &self.admin
+    }
+
+    fn describe(&self, names: &[&str]) -> Result<Vec<Described>, BusError> {
+        ffi::describe(&self.asker, names, ANSWER).map_err(|code| unavailable("looking up topics", code))
+    }
+
+    /// The cluster's own topics are nobody's business.
+    fn names(&self) -> Result<Vec<String>, BusError> {
+        let metadata = self.asker.fetch_metadata(None, ANSWER).map_err(|e| unavailable("listing topics", e))?;
+        Ok(metadata.topics().iter().map(|t| t.name().to_string()).filter(|name| !name.starts_with("__")).collect())
+    }
+
+    fn with_specs(&self, described: Vec<Described>) -> Result<Vec<Topic>, BusError> {
+        let resources: Vec<_> = described.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        if resources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = "reading the settings of topics";
+        let configs = wait(self.admin.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
+        let mut topics = Vec::new();
+        for (topic, config) in described.into_iter().zip(configs) {
+            match config {
+                Ok(config) => topics.push(Topic { id: topic.id, spec: spec(&topic, &config) }),
+                // Deleted since.
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                Err(code) => return Err(unavailable(what, code)),
+            }
+        }
+        let mut known = self.lock();
+        for topic in &topics {
+            let TopicSpec { name, form, partitions, .. } = topic.spec.clone();
+            known.insert(topic.id, Known { name, form, partitions, asked_at: monotonic() });
+        }
+        Ok(topics)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn spec(topic: &Described, config: &ConfigResource) -> TopicSpec {
+    let text = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref());
+    let bound = |name: &str| text(name).and_then(|text| text.parse().ok());
+    let compacted = text("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    TopicSpec {
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+        form: if compacted { TopicForm::Upsert } else { TopicForm::Append },
+        retention_ms: bound("retention.ms"),
+        retention_bytes: bound("retention.bytes"),
+    }
+}
+
+pub(super) fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+}
+
+/// The result for the only topic of a request.
+fn only(what: &str, results: KafkaResult<Vec<TopicResult>>) -> Result<Result<(), RDKafkaErrorCode>, BusError> {
+    match results.map_err(|e| unavailable(what, e))?.pop() {
+        Some(Ok(_)) => Ok(Ok(())),
+        Some(Err((_, code))) => Ok(Err(code)),
+        None => Err(unavailable(what, "no answer")),
+    }
+}
