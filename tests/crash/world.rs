@@ -60,6 +60,20 @@ impl World {
         Self { dir: tempfile::tempdir().unwrap(), bus, payments, url, _alone: Some(alone) }
     }
 
+    pub(crate) fn is_on_kafka(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// What the lane shows: (generation, epoch). On Kafka only its owner may ask.
+    pub(crate) fn marker(&self) -> Option<(u32, u64)> {
+        if !self.is_on_kafka() {
+            return outside::marker(self.dir.path(), PIPELINE, 0).unwrap();
+        }
+        let (_, token) = self.owner()?;
+        let marker = self.bus.fence_lane(&format!("{PIPELINE}/topics/0"), token).unwrap();
+        marker.map(|marker| (marker.generation, marker.epoch.0))
+    }
+
     /// Publishes one of the parts of the input.
     pub(crate) fn produce(&self, part: u64) {
         let size = EVENTS / PARTS;

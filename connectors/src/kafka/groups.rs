@@ -35,7 +35,9 @@ impl Groups {
     pub(super) fn read(&self, group: &str, topic: &str, partitions: u32) -> Result<Vec<(u32, Offset)>, BusError> {
         let failed = |e| unavailable(&format!("reading the offsets of group `{group}`"), e);
         let mut list = TopicPartitionList::with_capacity(partitions as usize);
-        (0..partitions).for_each(|partition| drop(list.add_partition(topic, partition as i32)));
+        for partition in 0..partitions {
+            list.add_partition(topic, partition as i32);
+        }
         let list = self.client(group)?.committed_offsets(list, ANSWER).map_err(failed)?;
         let published = |partition: u32| match list.find_partition(topic, partition as i32)?.offset() {
             Position::Offset(offset) => Some((partition, Offset(u64::try_from(offset).ok()?))),

@@ -47,6 +47,13 @@ struct Owner {
     producer: BaseProducer<Voice>,
 }
 
+/// A record and where it goes.
+struct Placed<'a> {
+    topic: Arc<str>,
+    partition: u32,
+    record: &'a NewRecord,
+}
+
 /// Why a lane is entered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entry {
@@ -113,7 +120,7 @@ impl Lanes {
     }
 
     /// Where each record goes, by name; everything that can be seen to be wrong is seen before anything is written.
-    fn places<'a>(&self, commit: &'a LaneCommit) -> Result<Vec<(Arc<str>, u32, &'a NewRecord)>, BusError> {
+    fn places<'a>(&self, commit: &'a LaneCommit) -> Result<Vec<Placed<'a>>, BusError> {
         let mut wanted = BTreeMap::new();
         for (topic, record) in &commit.records {
             let partitions = wanted.entry(*topic).or_insert(0);
@@ -134,7 +141,7 @@ impl Lanes {
                 return Err(BusError::NoPartition { topic: name.to_string(), partition });
             }
             check_record(name, known.form, record)?;
-            places.push((name.clone(), partition, record));
+            places.push(Placed { topic: name.clone(), partition, record });
         }
         Ok(places)
     }
@@ -173,7 +180,7 @@ impl Lanes {
     }
 
     /// Returns how long the commit alone took.
-    fn write(&self, owner: &Owner, commit: &LaneCommit, records: &[(Arc<str>, u32, &NewRecord)]) -> Result<Duration, KafkaError> {
+    fn write(&self, owner: &Owner, commit: &LaneCommit, records: &[Placed<'_>]) -> Result<Duration, KafkaError> {
         let held = Held { token: commit.token, marker: Some(commit.marker) };
         transaction(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
     }
@@ -205,10 +212,10 @@ fn found(commit: &LaneCommit, marker: Option<Marker>) -> Found {
 
 /// Everything is handed over in one go and flushed, and only then committed: the client's own flush is slow, and the time
 /// of the commit alone tells whether it can have been sent twice.
-fn transaction(owner: &Owner, records: &[(Arc<str>, u32, &NewRecord)], marker: &NewRecord) -> Result<Duration, KafkaError> {
+fn transaction(owner: &Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<Duration, KafkaError> {
     let producer = &owner.producer;
     producer.begin_transaction()?;
-    for (topic, partition, record) in records {
+    for Placed { topic, partition, record } in records {
         send(producer, topic, *partition, record, ())?;
     }
     send(producer, &owner.place.topic, owner.place.partition, marker, ())?;

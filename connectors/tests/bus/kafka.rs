@@ -4,9 +4,14 @@
 
 use distributary_connectors::conformance;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
-use distributary_runtime::bus::Bus;
-use distributary_runtime::time::{Clock, SystemClock};
+use distributary_runtime::bus::{Bus, BusError, Consumer, LaneCommit, Marker, NewRecord, Offset, Token, TopicId, TopicSpec};
+use distributary_runtime::key::java_partition;
+use distributary_runtime::time::{Clock, Epoch, SystemClock, WallTime, monotonic};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The broker of this run, if there is one.
 fn brokers() -> Option<String> {
@@ -32,4 +37,134 @@ fn a_broker_conforms() {
     let report = conformance::run(&|| Arc::new(connect(&brokers)) as Arc<dyn Bus>, &prefix("suite"));
     assert_eq!(report.missing, ["conditional_append", "upkeep_on_call"], "what Kafka lacks");
     println!("{} of {} cases shown; lacking: {:?}", report.shown.len(), conformance::cases().len(), report.missing);
+}
+
+fn topic(bus: &KafkaBus, name: &str, partitions: u32) -> TopicId {
+    bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(name, partitions) }).unwrap();
+    bus.topic(name).unwrap().unwrap().id
+}
+
+fn record(value: &str) -> NewRecord {
+    NewRecord { partition: Some(0), timestamp: WallTime(1), key: None, value: Some(value.to_string().into()), headers: vec![] }
+}
+
+/// Polls until `enough` says so of the values and the position so far.
+fn read(consumer: &mut dyn Consumer, enough: impl Fn(&[String], Offset) -> bool) -> (Vec<String>, Offset) {
+    let (start, mut values, mut position) = (monotonic(), Vec::new(), Offset(0));
+    while !enough(&values, position) {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing more behind {values:?}, {position}");
+        for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
+            values.extend(batch.records.iter().map(|r| String::from_utf8(r.value.clone().unwrap().to_vec()).unwrap()));
+            position = batch.position;
+        }
+    }
+    (values, position)
+}
+
+/// Control records take offsets; a reader's position passes them, so that it can be known to be drained.
+#[test]
+fn a_position_passes_what_no_reader_sees() {
+    let Some(brokers) = brokers() else { return };
+    let (bus, name) = (connect(&brokers), prefix("holes"));
+    let id = topic(&bus, &name, 1);
+    bus.fence_lane(&name, Token(1)).unwrap();
+    let mut previous = None;
+    for epoch in 1..=3 {
+        let marker = Marker { generation: 1, epoch: Epoch(epoch) };
+        let records = vec![(id, record(&epoch.to_string()))];
+        bus.commit_lane(&LaneCommit { lane: name.clone(), token: Token(1), previous, marker, records }).unwrap();
+        previous = Some(marker);
+    }
+    let end = bus.offsets(id).unwrap()[0].end;
+    assert_eq!(end, Offset(6), "a record and a control record for each commit");
+    let mut consumer = bus.consumer(id, &[(0, Offset(0))]).unwrap();
+    let (values, position) = read(&mut *consumer, |_, position| position == end);
+    assert_eq!((values, position), (vec!["1".into(), "2".into(), "3".into()], end));
+    assert_eq!(bus.group("nobody", id).unwrap(), []);
+}
+
+/// A lane's producer that was shut out is replaced by another, as long as the lane is ours.
+#[test]
+fn a_lane_goes_on_after_another_handle_of_its_owner() {
+    let Some(brokers) = brokers() else { return };
+    let (one, two, name) = (connect(&brokers), connect(&brokers), prefix("lane"));
+    let id = topic(&one, &name, 1);
+    let [first, second, third] = [1, 2, 3].map(|epoch| Marker { generation: 1, epoch: Epoch(epoch) });
+    let commit = |previous, marker: Marker| LaneCommit {
+        lane: name.clone(),
+        token: Token(7),
+        previous,
+        marker,
+        records: vec![(id, record(&marker.epoch.to_string()))],
+    };
+    one.fence_lane(&name, Token(7)).unwrap();
+    one.commit_lane(&commit(None, first)).unwrap();
+    two.commit_lane(&commit(Some(first), second)).unwrap();
+    one.commit_lane(&commit(Some(first), second)).expect("it stands already, and is not written again");
+    let stale = one.commit_lane(&commit(Some(first), third));
+    assert!(matches!(stale, Err(BusError::Fenced { .. })), "{stale:?}");
+    assert_eq!(one.fence_lane(&name, Token(7)).unwrap(), Some(second));
+    let mut consumer = one.consumer(id, &[(0, Offset(0))]).unwrap();
+    let end = one.offsets(id).unwrap()[0].end;
+    assert_eq!(read(&mut *consumer, |_, position| position == end).0, ["1", "2"], "each once");
+}
+
+/// What Kafka's own commands need, if this broker was started here.
+fn java(class: &str, brokers: &str) -> Option<Command> {
+    let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka/jars");
+    if !jars.join("pom.xml").exists() {
+        println!("skipped: {} holds no jars (`./dev kafka start`)", jars.display());
+        return None;
+    }
+    let log4j = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/kafka/log4j2.properties");
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(jars.join("*")).arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+    command.args(["-Xmx256m", class, "--bootstrap-server", brokers]);
+    Some(command)
+}
+
+#[test]
+fn keys_of_a_java_producer_lie_where_ours_do() {
+    let Some(brokers) = brokers() else { return };
+    let Some(mut command) = java("org.apache.kafka.tools.ConsoleProducer", &brokers) else { return };
+    const PARTITIONS: u32 = 7;
+    let (bus, name) = (connect(&brokers), prefix("java"));
+    let id = topic(&bus, &name, PARTITIONS);
+    command.args(["--topic", &name, "--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+    let keys: Vec<String> = (0..500).map(|n| format!("u{}-{}", n * 7_919, "\u{fc}".repeat(n % 5))).collect();
+    let mut stdin = child.stdin.take().unwrap();
+    keys.iter().for_each(|key| writeln!(stdin, "{key}:v").unwrap());
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    let offsets = bus.offsets(id).unwrap();
+    let positions: Vec<_> = offsets.iter().map(|o| (o.partition, Offset(0))).collect();
+    let mut consumer = bus.consumer(id, &positions).unwrap();
+    let (start, mut seen) = (monotonic(), 0);
+    while seen < keys.len() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{seen} records came");
+        for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
+            for record in &batch.records {
+                let key = record.key.as_ref().unwrap();
+                assert_eq!(batch.partition, java_partition(key, PARTITIONS), "{key:?}");
+            }
+            seen += batch.records.len();
+        }
+    }
+}
+
+#[test]
+fn kafkas_own_command_shows_our_lag() {
+    let Some(brokers) = brokers() else { return };
+    let Some(mut command) = java("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &brokers) else { return };
+    let (bus, name) = (connect(&brokers), prefix("lag"));
+    let id = topic(&bus, &name, 1);
+    bus.produce(id, (0..9).map(|n| record(&n.to_string())).collect()).unwrap();
+    bus.commit_group(&name, id, &[(0, Offset(4))]).unwrap();
+    let output = command.args(["--describe", "--group", &name]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let row =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| row.first() == Some(&name.as_str()));
+    // Group, topic, partition, current offset, log end offset, lag.
+    assert_eq!(row.expect(&text)[..6], [&name, &name, "0", "4", "9", "5"], "{text}");
 }
