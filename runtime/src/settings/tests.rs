@@ -62,7 +62,9 @@ fn a_wrong_value_is_refused_with_what_is_expected() {
         ("workers", "99999999999", "expected a whole number from 1 to 256, found 99999999999"),
         ("bus_durability", "fast", "unknown variant `fast`, expected `normal` or `full`, found \"fast\""),
         ("metrics_listen", "here", "invalid socket address syntax, found \"here\""),
-        ("bus", "kafka://localhost", "expected `sqlite://` and a path"),
+        ("bus", "postgres://localhost", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers"),
+        ("bus", "kafka://", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers"),
+        ("kafka_replication_factor", "99", "expected a whole number from 0 to 32, found 99"),
         ("checkpoints", "/var/lib", "expected a URL such as `file:///var/lib/distributary`"),
         ("bytes_in_flight_max", "1000", "must not be more than bytes_in_flight_max (1000)"),
     ] {
