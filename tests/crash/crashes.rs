@@ -1,6 +1,6 @@
 //! A crash before and behind every durable step; again at the same one; again in the recovery from that.
 
-use crate::world::{PARTS, PATIENCE, World};
+use crate::world::{PARTS, PATIENCE, World, brokers};
 use distributary_runtime::failpoint::Step;
 use harness::process::was_killed;
 use std::process::Stdio;
@@ -18,10 +18,7 @@ fn a_crash_behind_any_durable_step_changes_no_result() {
 /// On a real broker, where every start takes a second, each step has one of the two sides.
 #[test]
 fn a_crash_at_any_durable_step_changes_no_result_on_kafka() {
-    let Ok(brokers) = std::env::var("DISTRIBUTARY_TEST_KAFKA") else {
-        println!("skipped: DISTRIBUTARY_TEST_KAFKA names no broker (`./dev kafka start`)");
-        return;
-    };
+    let Some(brokers) = brokers() else { return };
     for (i, step) in Step::ALL.into_iter().enumerate() {
         let side = if i % 2 == 0 { "after" } else { "before" };
         crash_at(&World::on_kafka(&brokers), step, side, i);

@@ -39,6 +39,15 @@ pub(crate) struct World {
 
 static ON_KAFKA: Mutex<()> = Mutex::new(());
 
+/// The broker of this run (`./dev test` starts it); says so when there is none.
+pub(crate) fn brokers() -> Option<String> {
+    let brokers = std::env::var("DISTRIBUTARY_TEST_KAFKA").ok();
+    if brokers.is_none() {
+        println!("skipped: DISTRIBUTARY_TEST_KAFKA names no broker (`./dev kafka start`)");
+    }
+    brokers
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! An old process that wakes up changes nothing: not the journal, not the objects a newer one needs, not a sink.
 
-use crate::world::{PATIENCE, World, stop, wait_until};
+use crate::world::{PATIENCE, World, brokers, stop, wait_until};
 use distributary_runtime::bus::Token;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, History, Incarnation};
@@ -32,10 +32,7 @@ fn a_process_paused_behind_any_durable_step_changes_nothing_when_it_wakes() {
 /// journal entry does stand, and does not count.
 #[test]
 fn a_process_paused_before_a_step_on_kafka_changes_nothing_when_it_wakes() {
-    let Ok(brokers) = std::env::var("DISTRIBUTARY_TEST_KAFKA") else {
-        println!("skipped: DISTRIBUTARY_TEST_KAFKA names no broker (`./dev kafka start`)");
-        return;
-    };
+    let Some(brokers) = brokers() else { return };
     for step in [Step::JournalAppend, Step::LaneFence, Step::LaneCommit, Step::JournalCheckpoint, Step::JournalTruncate] {
         wake_at(|| World::on_kafka(&brokers), step, "before");
     }
@@ -128,7 +125,16 @@ impl Everything {
 
 #[test]
 fn of_two_starts_at_once_the_journal_chooses_one() {
-    let world = World::new();
+    two_starts_at_once(&World::new());
+}
+
+#[test]
+fn of_two_starts_at_once_the_journal_chooses_one_on_kafka() {
+    let Some(brokers) = brokers() else { return };
+    two_starts_at_once(&World::on_kafka(&brokers));
+}
+
+fn two_starts_at_once(world: &World) {
     for part in 0..3 {
         world.produce(part);
         let mut both = ["one", "other"].map(|name| world.launch(&format!("{name}{part}")).start(Stdio::null()).unwrap());

@@ -1,6 +1,6 @@
 //! Appending outside of transactions: idempotent, acknowledged by all replicas, and told where each record stands.
 
-use super::client::{KafkaSettings, Voice};
+use super::client::{KafkaSettings, Voice, learn};
 use super::fault::unavailable;
 use distributary_runtime::bus::{BusError, NewRecord, Offset};
 use distributary_runtime::time::WallTime;
@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer, ProducerContext};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +22,18 @@ pub(super) const EARLIEST: WallTime = WallTime(1);
 /// One caller at a time. After a failure its producer goes: a late answer then belongs to nobody.
 pub(super) struct Appender {
     settings: KafkaSettings,
-    producer: Mutex<Option<BaseProducer<Answers>>>,
+    producer: Mutex<Option<Producing>>,
 }
 
 /// Where the records of the running call stand.
 #[derive(Default)]
 struct Answers(Mutex<Vec<Option<Result<Offset, KafkaError>>>>);
+
+/// A producer, and the topics it knows.
+struct Producing {
+    producer: BaseProducer<Answers>,
+    topics: BTreeSet<String>,
+}
 
 impl Appender {
     pub(super) fn new(settings: KafkaSettings) -> Self {
@@ -39,12 +46,17 @@ impl Appender {
     /// How many of them stand is unknown.
     pub(super) fn append(&self, topic: &str, records: &[(u32, NewRecord)]) -> Result<Vec<Offset>, BusError> {
         let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let producer = match held.take() {
-            Some(producer) => producer,
-            None => self.settings.appender(Answers::default())?,
+        let mut producing = match held.take() {
+            Some(producing) => producing,
+            None => Producing { producer: self.settings.appender(Answers::default())?, topics: BTreeSet::new() },
         };
-        let offsets = append(&producer, topic, records).map_err(|e| unavailable(&format!("appending to `{topic}`"), e))?;
-        *held = Some(producer);
+        let failed = |e| unavailable(&format!("appending to `{topic}`"), e);
+        if !producing.topics.contains(topic) {
+            learn(producing.producer.client(), topic).map_err(failed)?;
+            producing.topics.insert(topic.to_string());
+        }
+        let offsets = append(&producing.producer, topic, records).map_err(failed)?;
+        *held = Some(producing);
         Ok(offsets)
     }
 }
@@ -90,7 +102,7 @@ pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
             }
             // The partition is newer than what this client knows of the topic.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), refused)) if !asked => {
-                producer.client().fetch_metadata(Some(topic), super::client::ANSWER)?;
+                learn(producer.client(), topic)?;
                 asked = true;
                 message = refused;
             }

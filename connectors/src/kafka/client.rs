@@ -5,6 +5,7 @@ use distributary_runtime::bus::BusError;
 use distributary_runtime::settings::Compression;
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -69,7 +70,9 @@ impl KafkaSettings {
         make(&self.client(), Voice)
     }
 
-    pub(super) fn consumer(&self) -> Result<BaseConsumer<Voice>, BusError> {
+    /// A client that reads. A fetch that finds nothing is answered after `patience`; until then the client sends no other
+    /// one to that broker, also not for partitions it was just given.
+    pub(super) fn consumer(&self, patience: Duration) -> Result<BaseConsumer<Voice>, BusError> {
         let mut config = self.client();
         config
             // librdkafka wants a name; no group is ever joined or written under it.
@@ -79,12 +82,11 @@ impl KafkaSettings {
             .set("auto.offset.reset", "error")
             .set("isolation.level", Isolation::Committed.name())
             .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "250")
+            .set("fetch.wait.max.ms", patience.as_millis().to_string())
             // The default stops fetching for a second when the queue was full for a moment.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "50")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.message.max.bytes", (MESSAGE_BYTES_MAX).to_string());
+            .set("queued.max.messages.kbytes", "16384");
         make(&config, Voice)
     }
 
@@ -97,7 +99,8 @@ impl KafkaSettings {
     /// Appends once and in order: retries of one client never repeat or overtake.
     pub(super) fn appender<C: ProducerContext>(&self, context: C) -> Result<BaseProducer<C>, BusError> {
         let mut config = self.producer();
-        config.set("message.timeout.ms", APPEND.as_millis().to_string());
+        // Its callers wait for each append.
+        config.set("linger.ms", "0").set("message.timeout.ms", APPEND.as_millis().to_string());
         make(&config, context)
     }
 
@@ -131,6 +134,11 @@ impl KafkaSettings {
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
         config
     }
+}
+
+/// Makes a client know a topic now; by itself it looks for those it does not know once a second.
+pub(super) fn learn<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<(), KafkaError> {
+    client.fetch_metadata(Some(topic), ANSWER).map(|_| ())
 }
 
 /// Whether transactions that are still open count.

@@ -4,7 +4,7 @@
 //! record that was delivered, or where librdkafka found the end of what may be read.
 
 use super::Shared;
-use super::client::Voice;
+use super::client::{Voice, learn};
 use super::fault::unavailable;
 use super::ffi::{self, Event};
 use super::offsets;
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// What one poll gathers at most, of all partitions together.
 const POLL_RECORDS_MAX: usize = 4_000;
 const POLL_BYTES_MAX: u64 = 1 << 20;
+
+/// An idle broker answers ten fetches a second; a partition that is added or resumed waits no longer than this.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often a consumer that waits for records looks at what its watch has seen.
 const TURN: Duration = Duration::from_millis(100);
@@ -58,7 +61,8 @@ impl KafkaConsumer {
     pub(super) fn open(shared: Shared, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Self, BusError> {
         let name = shared.topics.by_id(topic)?.name;
         let c_name = CString::new(name.as_str()).map_err(|e| BusError::Invalid(format!("topic name {name:?}: {e}")))?;
-        let client = shared.settings.consumer()?;
+        let client = shared.settings.consumer(PATIENCE)?;
+        learn(client.client(), &name).map_err(|e| unavailable(&format!("reading topic `{name}`"), e))?;
         let watch = Watch::start(shared.topics.clone(), shared.uncommitted.clone(), topic)?;
         let mut consumer = Self { client, shared, topic, name, c_name, cursors: BTreeMap::new(), watch };
         consumer.add(positions)?;

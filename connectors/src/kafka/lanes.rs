@@ -11,7 +11,7 @@
 
 use super::Shared;
 use super::append::send;
-use super::client::{RETRY_BACKOFF, TRANSACTION, Voice};
+use super::client::{RETRY_BACKOFF, TRANSACTION, Voice, learn};
 use super::fault::unavailable;
 use super::ffi;
 use super::marker::{self, Held, Place};
@@ -20,7 +20,7 @@ use distributary_runtime::bus::{BusError, LaneCommit, Marker, NewRecord, Token};
 use distributary_runtime::time::{Clock, monotonic};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ struct Owner {
     held: Held,
     place: Place,
     producer: BaseProducer<Voice>,
+    /// Topics the producer knows.
+    topics: BTreeSet<Arc<str>>,
 }
 
 /// A record and where it goes.
@@ -87,7 +89,7 @@ impl Lanes {
         let records = self.places(commit)?;
         let slot = self.slot(&commit.lane);
         let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = match owned.take() {
+        let mut owner = match owned.take() {
             Some(owner) => owner,
             None => self.enter(&commit.lane, commit.token, Entry::GoOn)?,
         };
@@ -95,7 +97,7 @@ impl Lanes {
             *owned = Some(owner);
             return Err(BusError::Fenced { lane: commit.lane.clone() });
         }
-        match self.write(&owner, commit, &records) {
+        match self.write(&mut owner, commit, &records) {
             Ok(lasted) if lasted < RETRY_BACKOFF.mul_f64(0.8) => {
                 *owned = Some(committed(owner, commit));
                 return Ok(());
@@ -105,11 +107,11 @@ impl Lanes {
             Err(error) => return Err(failed(commit, &error)),
         }
         drop(owner);
-        let owner = self.enter(&commit.lane, commit.token, Entry::GoOn)?;
+        let mut owner = self.enter(&commit.lane, commit.token, Entry::GoOn)?;
         match found(commit, owner.held.marker) {
             Found::Stands => {}
             Found::Nothing => {
-                self.write(&owner, commit, &records).map_err(|error| failed(commit, &error))?;
+                self.write(&mut owner, commit, &records).map_err(|error| failed(commit, &error))?;
                 // However long it took: what the next commit finds is decided as above, by a producer of its own.
                 return Ok(());
             }
@@ -154,6 +156,7 @@ impl Lanes {
             // Looked at first, because initialising shuts out whoever has the lane.
             check(lane, place.read(&self.shared, lane)?, token, entry)?;
             let producer = self.shared.settings.transactional(lane)?;
+            learn(producer.client(), &place.topic).map_err(|e| unavailable("reaching a broker", e))?;
             match producer.init_transactions(INITIALISE) {
                 Ok(()) => {}
                 Err(error) if is_fenced(&error) => {
@@ -164,12 +167,12 @@ impl Lanes {
             }
             let found = check(lane, place.read(&self.shared, lane)?, token, entry)?;
             let held = Held { token, marker: found.and_then(|held| held.marker) };
-            let owner = Owner { held, place: place.clone(), producer };
+            let mut owner = Owner { held, place: place.clone(), producer, topics: BTreeSet::new() };
             if found == Some(held) {
                 return Ok(owner);
             }
             let claim = marker::record(lane, &held, self.clock.now());
-            match transaction(&owner, &[], &claim) {
+            match transaction(&mut owner, &[], &claim) {
                 Ok(_) => return Ok(owner),
                 Err(error) if is_fenced(&error) => last = Some(error),
                 Err(error) => return Err(unavailable(&format!("claiming lane `{lane}`"), error)),
@@ -180,7 +183,7 @@ impl Lanes {
     }
 
     /// Returns how long the commit alone took.
-    fn write(&self, owner: &Owner, commit: &LaneCommit, records: &[Placed<'_>]) -> Result<Duration, KafkaError> {
+    fn write(&self, owner: &mut Owner, commit: &LaneCommit, records: &[Placed<'_>]) -> Result<Duration, KafkaError> {
         let held = Held { token: commit.token, marker: Some(commit.marker) };
         transaction(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
     }
@@ -212,13 +215,19 @@ fn found(commit: &LaneCommit, marker: Option<Marker>) -> Found {
 
 /// Everything is handed over in one go and flushed, and only then committed: the client's own flush is slow, and the time
 /// of the commit alone tells whether it can have been sent twice.
-fn transaction(owner: &Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<Duration, KafkaError> {
-    let producer = &owner.producer;
+fn transaction(owner: &mut Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<Duration, KafkaError> {
+    let Owner { producer, place, topics, .. } = owner;
+    for topic in records.iter().map(|placed| &placed.topic) {
+        if !topics.contains(topic) {
+            learn(producer.client(), topic)?;
+            topics.insert(topic.clone());
+        }
+    }
     producer.begin_transaction()?;
     for Placed { topic, partition, record } in records {
         send(producer, topic, *partition, record, ())?;
     }
-    send(producer, &owner.place.topic, owner.place.partition, marker, ())?;
+    send(producer, &place.topic, place.partition, marker, ())?;
     let start = monotonic();
     while !ffi::flush(producer, FLUSH_TURN) {
         // Failures of single records lie in a queue, and count until they are taken; the commit then fails.

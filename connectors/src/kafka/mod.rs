@@ -79,7 +79,11 @@ impl KafkaBus {
         let topics = Arc::new(Topics::new(settings.clone(), committed.clone())?);
         let scanner = Arc::new(Scanner::new(settings.clone()));
         let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted, scanner };
-        shared.topics.find("distributary")?;
+        // Nothing else has been asked: whatever went wrong, it was the connection.
+        shared
+            .topics
+            .find("distributary")
+            .map_err(|e| unavailable(&format!("connecting to Kafka at {}", settings.brokers), e))?;
         Ok(Self {
             journals: Appender::new(settings.clone()),
             records: Appender::new(settings.clone()),

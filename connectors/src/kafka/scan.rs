@@ -1,6 +1,6 @@
 //! Reading a stretch of one partition: journals and markers, at the start of a pipeline and when an answer is in doubt.
 
-use super::client::{ANSWER, KafkaSettings, Voice};
+use super::client::{ANSWER, KafkaSettings, Voice, learn};
 use super::fault::unavailable;
 use super::ffi::{self, Event};
 use distributary_runtime::bus::{BusError, Offset, Record};
@@ -11,6 +11,9 @@ use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// Everything that is scanned stands already; only a control record at the end is found by a fetch that brings nothing.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How long one wait lasts before the time is looked at.
 const TURN: Duration = Duration::from_millis(100);
@@ -32,7 +35,7 @@ impl Scanner {
             return Ok(Vec::new());
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let client = idle.map_or_else(|| self.settings.consumer(), Ok)?;
+        let client = idle.map_or_else(|| self.settings.consumer(PATIENCE), Ok)?;
         let records = scan(&client, topic, partition, from, end)?;
         if client.unassign().is_ok() {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
@@ -44,6 +47,7 @@ impl Scanner {
 fn scan(client: &BaseConsumer<Voice>, topic: &str, partition: u32, from: Offset, end: Offset) -> Result<Vec<Record>, BusError> {
     let what = format!("reading {topic}[{partition}]");
     let name = CString::new(topic).map_err(|e| BusError::Invalid(format!("topic name {topic:?}: {e}")))?;
+    learn(client.client(), topic).map_err(|e| unavailable(&what, e))?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition as i32, Position::Offset(from.0 as i64))
         .and_then(|()| client.assign(&list))

@@ -53,6 +53,8 @@ enum Op {
     Retire,
     /// Somebody who was the owner once goes on writing.
     Zombie { who: usize, epoch: u64 },
+    /// A request of the owner that was answered by its repetition arrives after all.
+    Again { which: usize },
     /// Upkeep truncates.
     Truncate,
 }
@@ -64,6 +66,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0..4_u64).prop_map(|ago| Op::Checkpoint { ago }),
         2 => Just(Op::Retire),
         2 => (0..9_usize, 0..40_u64).prop_map(|(who, epoch)| Op::Zombie { who, epoch }),
+        2 => (0..99_usize).prop_map(|which| Op::Again { which }),
         1 => Just(Op::Truncate),
     ];
     prop::collection::vec(op, 0..60)
@@ -138,6 +141,16 @@ impl Model {
                         _ => Fact::Retire { epoch: Epoch(epoch) },
                     };
                     self.write(who, fact);
+                    self.zombies += 1;
+                }
+            }
+            Op::Again { which } => {
+                let owner = Incarnation(u128::from(self.starts));
+                let entries = self.entries.iter().map(|(at, bytes)| Entry::decode(*at, bytes).unwrap());
+                let counted = |e: &Entry| matches!(e.fact, Fact::Binding(_) | Fact::Checkpoint(_)) && e.incarnation == owner;
+                let own: Vec<_> = entries.filter(counted).collect();
+                if !own.is_empty() {
+                    self.write(self.starts, own[which % own.len()].fact.clone());
                     self.zombies += 1;
                 }
             }
@@ -232,6 +245,28 @@ fn a_quiet_pipeline_keeps_its_only_checkpoint() {
     let rest = History::read(&entries[2..]).unwrap();
     assert_eq!(open(&rest, 7, StartRequest::Resume), Opening::Resume { generation: 1 });
     assert_eq!(rest.bindings_after(Epoch(1)).unwrap(), [binding(2, 0)]);
+}
+
+#[test]
+fn a_writer_finds_what_stands_of_its_entries_and_who_came_between() {
+    let bind = |epoch| Fact::Binding(binding(epoch, 0));
+    let encode = |facts: Vec<Fact>| journal(facts.into_iter().map(|f| (2, f)).collect()).into_iter().map(|(_, e)| e);
+    let mine: Vec<_> = encode(vec![bind(7), bind(8), bind(9)]).collect();
+    let found = |there| standing(&journal(there), Incarnation(2), &mine).unwrap();
+    assert_eq!(found(vec![]), Standing::These(0));
+    assert_eq!(found(vec![(2, bind(7)), (2, bind(8))]), Standing::These(2));
+    let among_others = vec![(1, bind(7)), (2, bind(7)), (2, bind(6)), (1, bind(8)), (2, bind(8)), (2, bind(9))];
+    assert_eq!(found(among_others), Standing::These(3), "a dead process and our own past do not matter");
+    assert_eq!(found(vec![(2, bind(7)), (3, start(1)), (2, bind(8))]), Standing::Fenced(Offset(1)));
+    assert_eq!(found(vec![(2, start(1)), (2, bind(7))]), Standing::These(1), "our own start, once more");
+    let damaged = [(Offset(4), vec![1, 2, 3])];
+    assert!(matches!(standing(&damaged, Incarnation(2), &mine), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn an_owner_that_binds_an_epoch_twice_in_two_ways_is_damage() {
+    let entries = journal(vec![(1, start(1)), (1, Fact::Binding(binding(1, 3))), (1, Fact::Binding(binding(1, 4)))]);
+    assert!(matches!(History::read(&entries), Err(Error::Damaged { .. })));
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn a_wrong_value_is_refused_with_what_is_expected() {
         ("bus_durability", "fast", "unknown variant `fast`, expected `normal` or `full`, found \"fast\""),
         ("metrics_listen", "here", "invalid socket address syntax, found \"here\""),
         ("bus", "postgres://localhost", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers"),
+        ("kafka_replication_factor", "99", "expected a whole number from 0 to 32, found 99"),
         ("checkpoints", "/var/lib", "expected a URL such as `file:///var/lib/distributary`"),
         ("bytes_in_flight_max", "1000", "must not be more than bytes_in_flight_max (1000)"),
     ] {
