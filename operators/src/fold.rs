@@ -78,7 +78,7 @@ where
     type Out = PerKey<K, A>;
     const ORDER: Order = Order::Canonical;
 
-    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+    fn expect(&mut self, updates: &[Update<Keyed<K, V>>]) {
         self.running.expect(updates);
     }
 

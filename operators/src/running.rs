@@ -61,7 +61,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for RunningAggregate<K
     type Out = PerKey<K, A::Output>;
     const ORDER: Order = Order::Any;
 
-    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+    fn expect(&mut self, updates: &[Update<Keyed<K, V>>]) {
         self.running.expect(updates);
     }
 
@@ -107,7 +107,7 @@ impl<K: Key, S: Data, O: Data> Default for Running<K, S, O> {
 
 impl<K: Key, S: Data + Default, O: Data + PartialEq> Running<K, S, O> {
     pub(crate) fn expect<V>(&self, updates: &[Update<Keyed<K, V>>]) {
-        updates.iter().for_each(|(keyed, _, _)| self.state.touch(keyed.hash, |key| *key == keyed.key));
+        updates.iter().for_each(|(keyed, _, _)| self.state.touch(keyed.hash, &keyed.key));
     }
 
     pub(crate) fn change(&mut self, hash: u64, key: K, time: EventTime, change: impl FnOnce(&mut S)) {

@@ -15,12 +15,14 @@ impl<O> Default for Said<O> {
     }
 }
 
-impl<O: Data + PartialEq> Said<O> {
+impl<O> Said<O> {
     /// Whether nothing stands.
     pub(crate) fn is_nothing(&self) -> bool {
         self.0.is_none()
     }
+}
 
+impl<O: Data + PartialEq> Said<O> {
     /// Takes back what stands and says what is true now, unless both are the same.
     ///
     /// What is taken back keeps the event time it was said with: it has to find its window again, wherever that is.

@@ -5,13 +5,13 @@ use crate::key_by::Keyed;
 use crate::said::Said;
 use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph, Spec};
-use distributary_runtime::key::{KEY_GROUPS, Key, stable_hash};
+use distributary_runtime::key::{Key, stable_hash};
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, Outputs, stateful};
-use distributary_runtime::state::{KeyedState, Snapshot, sub_hash};
+use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff, Origin, Stamp, Update};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeSet;
 
 /// Intervals of `size_ms` milliseconds, one behind the other, counted from the Unix epoch.
 ///
@@ -120,47 +120,78 @@ pub fn window<'s, K: Key, V: Data, A: Aggregate<V>>(
     }
     let windows = Tumbling { size_ms: size_ms.max(1), lateness_ms: lateness_ms.max(0) };
     let detail = format!("tumbling {size_ms} ms, lateness {lateness_ms} ms: {}", aggregate.describe());
-    let spec = Spec::new("window", detail).with_state::<Pane<K>, Entry<A::State, A::Output>>(name);
-    let state = KeyedState::hashed_by(|(key, start): &Pane<K>| sub_hash(stable_hash(key), *start as u64));
+    let spec = Spec::new("window", detail).with_state::<(K, i64), Entry<A::State, A::Output>>(name);
     let logic = TumblingWindow {
         windows,
         aggregate,
-        state,
-        panes: BTreeMap::new(),
+        state: KeyedState::in_parts(),
+        last: windows.window_from(0),
+        open: BTreeSet::new(),
         corrected: BTreeSet::new(),
         watermark: EventTime::MIN,
     };
     stateful(graph, input, spec, Keyed::group, logic)
 }
 
-/// Panes that are touched before they are fired: what they need stays near until then.
+/// Keys that are touched before their results are said: what they need stays near until then.
 const TOUCHED: usize = 64;
 
-/// A key in the window that starts here.
-type Pane<K> = (K, i64);
-
-/// The panes of a window, with the hashes of their keys, in the order in which they came. Some may have no state any more, some
-/// stand here twice: so many are `stale`.
-struct Panes<K> {
-    list: Vec<(u64, Pane<K>)>,
-    stale: usize,
+/// What a key has in a window: as small as can be while nothing has been said, because it is looked at for every record.
+#[derive(Clone, Deserialize)]
+#[serde(from = "Written<Group<S>, Said<O>>", bound(deserialize = "S: Data, O: Data"))]
+enum Entry<S, O> {
+    Open(Group<S>),
+    Fired(Box<Written<Group<S>, Said<O>>>),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry<S, O> {
-    group: Group<S>,
-    /// Elsewhere: few panes have said anything yet, and what is looked at for every record is to be small.
-    said: Option<Box<Said<O>>>,
+/// An entry as it stands in checkpoints.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename = "Entry")]
+struct Written<G, S> {
+    group: G,
+    said: Option<S>,
+}
+
+impl<S, O> Entry<S, O> {
+    fn of(group: Group<S>, said: Said<O>) -> Self {
+        if said.is_nothing() { Self::Open(group) } else { Self::Fired(Box::new(Written { group, said: Some(said) })) }
+    }
+
+    #[inline]
+    fn group(&mut self) -> &mut Group<S> {
+        match self {
+            Self::Open(group) => group,
+            Self::Fired(entry) => &mut entry.group,
+        }
+    }
+}
+
+impl<S, O> From<Written<Group<S>, Said<O>>> for Entry<S, O> {
+    fn from(Written { group, said }: Written<Group<S>, Said<O>>) -> Self {
+        Self::of(group, said.unwrap_or_default())
+    }
+}
+
+impl<S: Data, O: Data> Serialize for Entry<S, O> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        match self {
+            Self::Open(group) => Written { group, said: None::<&Said<O>> }.serialize(serializer),
+            Self::Fired(entry) => entry.serialize(serializer),
+        }
+    }
 }
 
 struct TumblingWindow<K, V, A: Aggregate<V>> {
     windows: Tumbling,
     aggregate: A,
-    state: KeyedState<Pane<K>, Entry<A::State, A::Output>>,
-    /// All panes that have state, by the start of their window: derived from the state.
-    panes: BTreeMap<i64, Panes<K>>,
-    /// Panes that the open epoch changed after their window had fired.
-    corrected: BTreeSet<(i64, u64, Pane<K>)>,
+    /// By the start of the window.
+    state: KeyedState<K, Entry<A::State, A::Output>, i64>,
+    /// The window of the last record: mostly also that of the next.
+    last: Window,
+    /// The starts of all windows that have state: derived from it.
+    open: BTreeSet<i64>,
+    /// Starts, key hashes and keys that the open epoch changed after their window had fired.
+    corrected: BTreeSet<(i64, u64, K)>,
     /// The pipeline's watermark before the open epoch: windows that end here or earlier have fired.
     watermark: Watermark,
 }
@@ -169,15 +200,16 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
     type Out = PerWindow<K, A::Output>;
     const ORDER: Order = Order::Any;
 
-    fn expect(&self, updates: &[Update<Keyed<K, V>>]) {
+    fn expect(&mut self, updates: &[Update<Keyed<K, V>>]) {
         for (keyed, stamp, _) in updates {
-            let start = self.windows.window_of(stamp.time).start.0;
-            self.state.touch(sub_hash(keyed.hash, start as u64), |pane| pane.1 == start && pane.0 == keyed.key);
+            let start = self.window_of(stamp.time).start.0;
+            self.state.touch_in(start, keyed.hash, &keyed.key);
         }
     }
 
+    #[inline]
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<K, V>>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
-        let window = self.windows.window_of(stamp.time);
+        let window = self.window_of(stamp.time);
         if self.windows.is_over(window, stamp.seen.max(self.watermark)) {
             return emit.refuse_late((keyed, stamp, diff));
         }
@@ -189,31 +221,22 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
 
     fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
         let before = std::mem::replace(&mut self.watermark, at.watermark());
-        for (start, hash, pane) in std::mem::take(&mut self.corrected) {
-            if self.fire(hash, &pane, before, Keep::State, emit) == Left::Nothing {
-                self.forget(start);
-            }
+        for (start, hash, key) in std::mem::take(&mut self.corrected) {
+            self.fire(self.windows.window_from(start), hash, &key, before, Keep::State, emit);
         }
-        // Taken out for the while, to be looked at while entries change.
-        let mut kept = BTreeMap::new();
-        for (start, mut panes) in std::mem::take(&mut self.panes) {
+        let ended = |start: &i64| self.windows.window_from(*start).end <= self.watermark;
+        let ended: Vec<i64> = self.open.iter().copied().take_while(ended).collect();
+        for start in ended {
             let window = self.windows.window_from(start);
-            let ends = before < window.end && window.end <= self.watermark;
-            let keep = if self.windows.is_over(window, self.watermark) { Keep::Nothing } else { Keep::State };
-            if ends {
-                panes.settle(|_| true);
-                self.fire_all(&mut panes, before, keep, emit);
-            } else if keep == Keep::Nothing {
-                panes
-                    .list
-                    .iter()
-                    .for_each(|(hash, pane)| self.state.update(sub_hash(*hash, start as u64), pane, |slot| *slot = None));
+            let over = self.windows.is_over(window, self.watermark);
+            if before < window.end {
+                self.fire_all(window, before, if over { Keep::Nothing } else { Keep::State }, emit);
             }
-            if keep == Keep::State {
-                kept.insert(start, panes);
+            if over {
+                self.state.clear(start);
+                self.open.remove(&start);
             }
         }
-        self.panes = kept;
     }
 
     fn state(&mut self) -> &mut dyn Snapshot {
@@ -222,125 +245,106 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
 
     fn restored(&mut self, watermark: Watermark) {
         self.watermark = watermark;
-        self.panes.clear();
-        for group in 0..KEY_GROUPS {
-            for (_, pane, _) in self.state.iter(group as u8) {
-                self.panes.entry(pane.1).or_default().list.push((stable_hash(&pane.0), pane.clone()));
-            }
-        }
+        self.open = self.state.parts().collect();
     }
 }
 
-/// Whether a pane that has fired takes more.
+/// Whether a window that has fired takes more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
     State,
     Nothing,
 }
 
-/// Whether a pane still has state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Something,
-    Nothing,
-}
-
 impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
+    #[inline]
+    fn window_of(&mut self, time: EventTime) -> Window {
+        // The first window of all overlaps the second where time begins: which one it is must not depend on the record before.
+        if time < self.last.start || self.last.end <= time || self.last.start == EventTime::MIN {
+            self.last = self.windows.window_of(time);
+        }
+        self.last
+    }
+
+    #[inline]
     fn add(&mut self, window: Window, hash: u64, key: K, input: A::Input, diff: Diff) {
         let start = window.start.0;
-        let pane = (key, start);
-        let (was_there, left) = self.state.update(sub_hash(hash, start as u64), &pane, |slot| {
+        let (was_there, is_there) = self.state.update_in(start, hash, &key, |slot| {
             let was_there = slot.is_some();
-            let entry = slot.get_or_insert_with(|| Entry { group: Group::default(), said: None });
-            entry.group.add(&self.aggregate, input, diff);
+            let entry = slot.get_or_insert_with(|| Entry::Open(Group::default()));
+            entry.group().add(&self.aggregate, input, diff);
             // A retracted record leaves memory at once, unless a result of it stands: that is taken back at the close.
-            if entry.said.is_none() && entry.group.is_zero(&self.aggregate) {
+            if let Entry::Open(group) = entry
+                && group.is_zero(&self.aggregate)
+            {
                 *slot = None;
             }
-            (was_there, if slot.is_some() { Left::Something } else { Left::Nothing })
+            (was_there, slot.is_some())
         });
-        if left == Left::Something && window.end <= self.watermark {
-            self.corrected.insert((start, hash, pane.clone()));
+        if !was_there {
+            self.open.insert(start);
         }
-        match (was_there, left) {
-            (false, Left::Something) => self.panes.entry(start).or_default().list.push((hash, pane)),
-            (true, Left::Nothing) => self.forget(start),
-            _ => {}
+        if is_there && window.end <= self.watermark {
+            self.corrected.insert((start, hash, key));
         }
     }
 
     /// Says the results of a window that ends, in order.
-    fn fire_all(
+    fn fire_all(&mut self, window: Window, seen: Watermark, keep: Keep, emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>) {
+        let start = window.start.0;
+        let mut keys: Vec<_> = self.state.iter_in(start).map(|(key, _)| (stable_hash(key), key.clone())).collect();
+        keys.sort_unstable();
+        for some in keys.chunks(TOUCHED) {
+            some.iter().for_each(|(hash, key)| self.state.touch_in(start, *hash, key));
+            some.iter().for_each(|(hash, key)| self.fire(window, *hash, key, seen, keep, emit));
+        }
+    }
+
+    /// Says the result of a key in a window, as far as it has not been said.
+    fn fire(
         &mut self,
-        panes: &mut Panes<K>,
+        window: Window,
+        hash: u64,
+        key: &K,
         seen: Watermark,
         keep: Keep,
         emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>,
     ) {
-        for some in panes.list.chunks(TOUCHED) {
-            for (hash, pane) in some {
-                self.state.touch(sub_hash(*hash, pane.1 as u64), |other| other == pane);
-            }
-            for (hash, pane) in some {
-                if self.fire(*hash, pane, seen, keep, emit) == Left::Nothing {
-                    panes.stale += 1;
-                }
-            }
-        }
-    }
-
-    /// Says the result of a pane, as far as it has not been said.
-    fn fire(
-        &mut self,
-        hash: u64,
-        pane: &Pane<K>,
-        seen: Watermark,
-        keep: Keep,
-        emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>,
-    ) -> Left {
-        let (key, start) = pane;
-        let window = self.windows.window_from(*start);
-        let stamp = Stamp { origin: Origin::group(emit.node(), hash, *start), time: window.end.minus_ms(1), seen };
-        self.state.update(sub_hash(hash, *start as u64), pane, |slot| {
-            let Some(entry) = slot else { return Left::Nothing };
-            let now = entry.group.output(&self.aggregate).map_err(|e| e.to_string()).transpose();
-            let mut said = entry.said.take().unwrap_or_default();
+        let start = window.start.0;
+        let stamp = Stamp { origin: Origin::group(emit.node(), hash, start), time: window.end.minus_ms(1), seen };
+        self.state.update_in(start, hash, key, |slot| {
+            let (group, mut said) = match slot.take() {
+                None => return,
+                Some(Entry::Open(group)) => (group, Said::default()),
+                Some(Entry::Fired(entry)) => (entry.group, entry.said.unwrap_or_default()),
+            };
+            let now = group.output(&self.aggregate).map_err(|e| e.to_string()).transpose();
             said.say(now, stamp, emit, |value| PerWindow { key: key.clone(), window, value });
-            if keep == Keep::Nothing || entry.group.is_zero(&self.aggregate) {
-                *slot = None;
-                return Left::Nothing;
+            if keep == Keep::State && !group.is_zero(&self.aggregate) {
+                *slot = Some(Entry::of(group, said));
             }
-            entry.said = (!said.is_nothing()).then_some(said);
-            Left::Something
-        })
-    }
-
-    /// A pane of this window has lost its state.
-    fn forget(&mut self, start: i64) {
-        let Some(panes) = self.panes.get_mut(&start) else { return };
-        panes.stale += 1;
-        if panes.stale * 2 > panes.list.len() {
-            let state = &self.state;
-            panes.settle(|(hash, pane)| state.get(sub_hash(*hash, pane.1 as u64), pane).is_some());
-        }
-        if panes.list.is_empty() {
-            self.panes.remove(&start);
-        }
+        });
     }
 }
 
-impl<K> Default for Panes<K> {
-    fn default() -> Self {
-        Self { list: Vec::new(), stale: 0 }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use distributary_runtime::key::{decode, encode};
+    use distributary_runtime::shape;
 
-impl<K: Key> Panes<K> {
-    /// Puts them in the order of results, each once, and lets those go that `keep` does not want.
-    fn settle(&mut self, keep: impl FnMut(&(u64, Pane<K>)) -> bool) {
-        self.list.sort_unstable();
-        self.list.dedup();
-        self.list.retain(keep);
-        self.stale = 0;
+    /// In memory it is something else: of what stands in checkpoints, bytes and shape must not change for that.
+    #[test]
+    fn an_entry_is_written_as_ever() {
+        let shape = "distributary_operators::window::Entry<u8, u64>=Entry{group,said: Group{records,state: i64, u8}, \
+                     ?Said=?(EventTime=i64, Result<Ok|Err> u64)}";
+        assert_eq!(shape::of::<Entry<u8, u64>>(), shape);
+        let group = (5_i64, 1_u8);
+        for said in [None, Some(Some((EventTime(7), Ok::<_, String>(3_u64))))] {
+            let bytes = encode(&(group, &said)).unwrap();
+            let entry: Entry<u8, u64> = decode(&bytes).unwrap();
+            assert_eq!((matches!(entry, Entry::Fired(_)), encode(&entry).unwrap()), (said.is_some(), bytes));
+        }
+        assert_eq!(size_of::<Option<Entry<(), u64>>>(), 16, "a record looks at one cache line");
     }
 }

@@ -1,5 +1,6 @@
 //! Keys: one stable encoding and one stable hash for exchange, key group and state; Java's for bus partitions.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -50,16 +51,54 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
 /// # Panics
 /// When the key's `Serialize` refuses: the key's own code is wrong, and the record becomes a dead letter.
 #[must_use]
+#[inline]
 pub fn stable_hash<K: Serialize>(key: &K) -> u64 {
     let mut room = [0; SHORT];
-    match postcard::to_slice(key, &mut room) {
-        Ok(encoded) => hash_bytes(encoded),
+    match postcard::serialize_with_flavor(key, Short { room: &mut room, len: 0 }) {
+        Ok(len) => hash_bytes(&room[..len]),
         Err(_) => hash_long(key),
     }
 }
 
 /// Keys whose encoding is this short are hashed without a detour over the heap: all but unusual ones.
 const SHORT: usize = 64;
+
+/// Writes as `postcard::to_slice` does, but a number byte by byte: for the few bytes of most a call of `memcpy` takes longer than
+/// their hash.
+struct Short<'a> {
+    room: &'a mut [u8; SHORT],
+    len: usize,
+}
+
+/// The longest encoding of an integer.
+const NUMBER: usize = 10;
+
+impl Flavor for Short<'_> {
+    type Output = usize;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
+        *self.room.get_mut(self.len).ok_or(postcard::Error::SerializeBufferFull)? = byte;
+        self.len += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        if bytes.len() <= NUMBER {
+            return bytes.iter().try_for_each(|byte| self.try_push(*byte));
+        }
+        let room = self.room.get_mut(self.len..self.len + bytes.len()).ok_or(postcard::Error::SerializeBufferFull)?;
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn finalize(self) -> Result<usize, postcard::Error> {
+        Ok(self.len)
+    }
+}
 
 #[cold]
 fn hash_long<K: Serialize>(key: &K) -> u64 {
@@ -68,6 +107,7 @@ fn hash_long<K: Serialize>(key: &K) -> u64 {
 
 /// The stable hash of bytes that are already encoded.
 #[must_use]
+#[inline]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }

@@ -129,7 +129,7 @@ pub trait Logic<D: Data>: 'static {
 
     /// These updates are about to be applied, if the epoch is theirs: a chance to [touch](crate::state::KeyedState::touch) the
     /// state they need. Changes nothing.
-    fn expect(&self, _updates: &[Update<D>]) {}
+    fn expect(&mut self, _updates: &[Update<D>]) {}
 
     /// Takes one update of the lowest open epoch. Must leave the state untouched when it sets the record aside.
     fn apply(&mut self, update: Update<D>, emit: &mut Emit<D, Self::Out>);

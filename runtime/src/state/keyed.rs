@@ -26,7 +26,10 @@ const SHRINK_MIN: usize = 64;
 
 /// The state of one operator on one worker: values by key, in 256 key groups of which a worker serves some.
 ///
-/// Callers hand in the stable hash of the key, which they have at hand from the exchange.
+/// A value may stand in a *part* `P` of the state: a window, say. A part lies together in memory, apart from the others, and a
+/// key is in the same key group in all of them. A state without parts has one, `()`.
+///
+/// Callers hand in the [`stable_hash`] of the key, which they have at hand from the exchange.
 ///
 /// ```
 /// use distributary_runtime::key::stable_hash;
@@ -45,28 +48,40 @@ const SHRINK_MIN: usize = 64;
 /// assert_eq!((spend.get(hash, &key), restored.get(hash, &key)), (Some(&12), Some(&5)));
 /// # Ok::<(), distributary_runtime::error::Error>(())
 /// ```
-pub struct KeyedState<K, V> {
-    groups: Vec<Group<K, V>>,
-    hash: fn(&K) -> u64,
+pub struct KeyedState<K, V, P = ()> {
+    parts: Parts<K, V, P>,
+    groups: Vec<Group>,
     /// The generation that changes belong to; 0 is what was restored.
     generation: u32,
     /// The next group to drain; `KEY_GROUPS` when no snapshot is under way.
     cursor: usize,
 }
 
+type Table<K, V> = HashTable<Slot<K, V>>;
+
+/// A table for each key group of each part, the parts in ascending order. They lie apart from the rest of a group, because they are
+/// looked at for every record.
+struct Parts<K, V, P>(Vec<(P, Vec<Table<K, V>>)>);
+
 struct Slot<K, V> {
-    hash: u64,
     key: K,
     /// `None` is a tombstone that waits for the next snapshot.
     value: Option<V>,
-    /// Generation of the last change.
-    changed: u32,
-    /// Whether the slices written so far, and the one under way if it has passed this slot, show the key.
-    saved: bool,
+    hash: ShortHash,
+    mark: Mark,
 }
 
-struct Group<K, V> {
-    table: HashTable<Slot<K, V>>,
+/// The half of a key's hash that has no say in its key group: enough to place it among those of its group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ShortHash(u32);
+
+/// The generation of a slot's last change, and in the lowest bit whether the slices written so far, and the one under way if it
+/// has passed this slot, show its key.
+#[derive(Clone, Copy)]
+struct Mark(u32);
+
+#[derive(Default)]
+struct Group {
     counts: Counts,
     pending: Option<Pending>,
     chain: Chain,
@@ -82,70 +97,27 @@ struct Pending {
 }
 
 impl<K: Key, V: Data> KeyedState<K, V> {
-    /// An empty state whose keys are hashed by [`stable_hash`].
+    /// An empty state without parts.
     #[must_use]
     pub fn new() -> Self {
-        Self::hashed_by(stable_hash::<K>)
-    }
-
-    /// An empty state whose keys are hashed otherwise: a key with a part beside the one that records are exchanged by (a window,
-    /// say) must fall into the key group of that one. See [`sub_hash`].
-    #[must_use]
-    pub fn hashed_by(hash: fn(&K) -> u64) -> Self {
-        let group = || Group { table: HashTable::new(), counts: Counts::default(), pending: None, chain: Chain::default() };
-        let groups = std::iter::repeat_with(group).take(KEY_GROUPS).collect();
-        Self { groups, hash, generation: 1, cursor: KEY_GROUPS }
+        Self::in_parts()
     }
 
     /// The value of a key.
     #[must_use]
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let group = &self.groups[usize::from(key_group(hash))];
-        group.table.find(hash, |slot| slot.hash == hash && slot.key == *key)?.value.as_ref()
+        self.get_in((), hash, key)
     }
 
-    /// Brings a key that is about to be used near the processor. Of several keys that are touched one after the other, the
-    /// waits for memory overlap; those of keys that are used one after the other do not.
+    /// See [`KeyedState::touch_in`].
     #[inline]
-    pub fn touch(&self, hash: u64, is_it: impl Fn(&K) -> bool) {
-        let group = &self.groups[usize::from(key_group(hash))];
-        // A slot may lie across two cache lines: value and mark are its ends.
-        let slot = group.table.find(hash, |slot| slot.hash == hash && is_it(&slot.key));
-        std::hint::black_box(slot.map(|slot| (slot.value.is_some(), slot.changed)));
+    pub fn touch(&self, hash: u64, key: &K) {
+        self.touch_in((), hash, key);
     }
 
-    /// Gives `change` the value of a key, `None` if there is none; what it leaves is the value.
-    ///
-    /// A key that was there counts as changed, whatever `change` does: look with [`KeyedState::get`] first where most calls change
-    /// nothing. If `change` panics, the value is as it left it.
+    /// See [`KeyedState::update_in`].
     pub fn update<R>(&mut self, hash: u64, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
-        let Group { table, counts, pending, .. } = &mut self.groups[usize::from(key_group(hash))];
-        match table.entry(hash, |slot| slot.hash == hash && slot.key == *key, |slot| slot.hash) {
-            Entry::Occupied(mut entry) => {
-                let slot = entry.get_mut();
-                if slot.changed != self.generation {
-                    if let Some(pending) = pending {
-                        pending.save(slot);
-                    }
-                    slot.changed = self.generation;
-                    counts.dirty += 1;
-                }
-                let was_live = slot.value.is_some();
-                let mut settle = Settle { entry: Some(entry), counts, was_live };
-                let Some(entry) = &mut settle.entry else { unreachable!("only its drop takes the entry") };
-                change(&mut entry.get_mut().value)
-            }
-            Entry::Vacant(entry) => {
-                let mut value = None;
-                let result = change(&mut value);
-                if value.is_some() {
-                    entry.insert(Slot { hash, key: key.clone(), value, changed: self.generation, saved: false });
-                    counts.live += 1;
-                    counts.dirty += 1;
-                }
-                result
-            }
-        }
+        self.update_in((), hash, key, change)
     }
 
     /// Changes the value of a key in place, after putting `init()` there if there is none.
@@ -162,7 +134,92 @@ impl<K: Key, V: Data> KeyedState<K, V> {
     /// Hash, key and value of everything in a key group, in arbitrary order: only to rebuild timers after a restore. What reaches
     /// an output must not depend on it.
     pub fn iter(&self, group: u8) -> impl Iterator<Item = (u64, &K, &V)> {
-        self.groups[usize::from(group)].table.iter().filter_map(|slot| Some((slot.hash, &slot.key, slot.value.as_ref()?)))
+        let tables = self.parts.0.iter().map(move |(_, tables)| &tables[usize::from(group)]);
+        tables.flat_map(live).map(|(key, value)| (stable_hash(key), key, value))
+    }
+}
+
+impl<K: Key, V: Data, P: Key + Copy> KeyedState<K, V, P> {
+    /// An empty state in parts.
+    #[must_use]
+    pub fn in_parts() -> Self {
+        let groups = std::iter::repeat_with(Group::default).take(KEY_GROUPS).collect();
+        Self { parts: Parts(Vec::new()), groups, generation: 1, cursor: KEY_GROUPS }
+    }
+
+    /// The value of a key in a part.
+    #[must_use]
+    pub fn get_in(&self, part: P, hash: u64, key: &K) -> Option<&V> {
+        self.slot(part, hash, key)?.value.as_ref()
+    }
+
+    /// Brings a key that is about to be used near the processor. Of several keys that are touched one after the other, the
+    /// waits for memory overlap; those of keys that are used one after the other do not.
+    ///
+    /// Keys that own memory have two waits for each, slot and text, one behind the other. The one wait of other keys the processor
+    /// overlaps by itself: looking twice would only cost (measured with 10,000 to 1,000,000 `u64` keys).
+    #[inline]
+    pub fn touch_in(&self, part: P, hash: u64, key: &K) {
+        if !std::mem::needs_drop::<K>() {
+            return;
+        }
+        // A slot may lie across two cache lines: value and mark are its ends.
+        std::hint::black_box(self.slot(part, hash, key).map(|slot| (slot.value.is_some(), slot.mark.0)));
+    }
+
+    #[inline]
+    fn slot(&self, part: P, hash: u64, key: &K) -> Option<&Slot<K, V>> {
+        let (table, hash) = (&self.parts.of(part)?[usize::from(key_group(hash))], ShortHash::of(hash));
+        table.find(hash.spread(), |slot| slot.hash == hash && slot.key == *key)
+    }
+
+    /// Gives `change` the value of a key in a part, `None` if there is none; what it leaves is the value.
+    ///
+    /// A key that was there counts as changed, whatever `change` does: look with [`KeyedState::get`] first where most calls change
+    /// nothing. If `change` panics, the value is as it left it.
+    #[inline]
+    pub fn update_in<R>(&mut self, part: P, hash: u64, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
+        let number = usize::from(key_group(hash));
+        let (table, group, hash) = (&mut self.parts.of_new(part)[number], &mut self.groups[number], ShortHash::of(hash));
+        let Ok(mut entry) = table.find_entry(hash.spread(), |slot| slot.hash == hash && slot.key == *key) else {
+            let mut value = None;
+            let result = change(&mut value);
+            if value.is_some() {
+                let slot = Slot { key: key.clone(), value, hash, mark: Mark::new(self.generation, false) };
+                self.parts.of_new(part)[number].insert_unique(hash.spread(), slot, |slot| slot.hash.spread());
+                group.counts.live += 1;
+                group.counts.dirty += 1;
+            }
+            return result;
+        };
+        let slot = entry.get_mut();
+        group.change(slot, part, self.generation);
+        let was_live = slot.value.is_some();
+        let mut settle = Settle { entry: Some(entry), counts: &mut group.counts, was_live };
+        let Some(entry) = &mut settle.entry else { unreachable!("only its drop takes the entry") };
+        change(&mut entry.get_mut().value)
+    }
+
+    /// Key and value of everything in a part, in arbitrary order: sort before anything reaches an output.
+    pub fn iter_in(&self, part: P) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.of(part).into_iter().flatten().flat_map(live)
+    }
+
+    /// The parts that hold something, or did a while ago, in ascending order.
+    pub fn parts(&self) -> impl Iterator<Item = P> {
+        self.parts.0.iter().map(|(part, _)| *part)
+    }
+
+    /// Removes all values of a part. Like any key that goes, they are remembered as long as the next snapshot has to tell.
+    pub fn clear(&mut self, part: P) {
+        let Ok(at) = self.parts.place(part) else { return };
+        for (table, group) in self.parts.0[at].1.iter_mut().zip(&mut self.groups) {
+            table.retain(|slot| group.clear(slot, part, self.generation));
+            if table.is_empty() {
+                *table = Table::new();
+            }
+        }
+        self.parts.release();
     }
 
     /// Number of keys.
@@ -184,24 +241,95 @@ impl<K: Key, V: Data> Default for KeyedState<K, V> {
     }
 }
 
-/// The hash of a key that is a part of what another key names (a window of it, one of its orders): in the same key group, and
-/// spread over its table.
-///
-/// ```
-/// use distributary_runtime::key::{key_group, stable_hash};
-/// use distributary_runtime::state::sub_hash;
-/// let user = stable_hash(&"u1");
-/// assert_eq!(key_group(sub_hash(user, 60_000)), key_group(user));
-/// assert_ne!(sub_hash(user, 60_000), sub_hash(user, 70_000));
-/// ```
-#[must_use]
-pub fn sub_hash(hash: u64, part: u64) -> u64 {
-    const GROUP: u64 = 0xff << 32;
-    let mixed = (hash ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ mixed >> 32) & !GROUP | hash & GROUP
+fn live<K, V>(table: &Table<K, V>) -> impl Iterator<Item = (&K, &V)> {
+    table.iter().filter_map(|slot| Some((&slot.key, slot.value.as_ref()?)))
 }
 
-impl<K: Key, V: Data> Snapshot for KeyedState<K, V> {
+impl ShortHash {
+    #[inline]
+    fn of(hash: u64) -> Self {
+        Self(hash as u32)
+    }
+
+    /// As hash tables like it: the low bits are the bucket, the highest are the tag.
+    #[inline]
+    fn spread(self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(self.0)
+    }
+}
+
+impl Mark {
+    #[inline]
+    fn new(generation: u32, saved: bool) -> Self {
+        Self(generation << 1 | u32::from(saved))
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        self.0 >> 1
+    }
+
+    fn saved(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+impl<K, V, P: Ord + Copy> Parts<K, V, P> {
+    #[inline]
+    fn place(&self, part: P) -> Result<usize, usize> {
+        // Mostly it is the newest.
+        match self.0.last() {
+            Some((newest, _)) if *newest == part => Ok(self.0.len() - 1),
+            _ => self.0.binary_search_by_key(&part, |(part, _)| *part),
+        }
+    }
+
+    #[inline]
+    fn of(&self, part: P) -> Option<&Vec<Table<K, V>>> {
+        self.place(part).ok().map(|at| &self.0[at].1)
+    }
+
+    #[inline]
+    fn of_new(&mut self, part: P) -> &mut Vec<Table<K, V>> {
+        let at = self.place(part).unwrap_or_else(|at| self.begin(at, part));
+        &mut self.0[at].1
+    }
+
+    #[cold]
+    fn begin(&mut self, at: usize, part: P) -> usize {
+        self.0.insert(at, (part, std::iter::repeat_with(Table::new).take(KEY_GROUPS).collect()));
+        at
+    }
+
+    /// Lets parts go in which there is nothing any more.
+    fn release(&mut self) {
+        self.0.retain(|(_, tables)| tables.iter().any(|table| !table.is_empty()));
+    }
+}
+
+impl Group {
+    /// Removes the value of a slot; whether the slot has to stay as a tombstone.
+    fn clear<K: Key, V: Data, P: Key>(&mut self, slot: &mut Slot<K, V>, part: P, generation: u32) -> bool {
+        self.change(slot, part, generation);
+        self.counts.live -= usize::from(slot.value.take().is_some());
+        self.counts.dirty -= usize::from(!slot.mark.saved());
+        slot.mark.saved()
+    }
+
+    /// A slot is about to change.
+    #[inline]
+    fn change<K: Key, V: Data, P: Key>(&mut self, slot: &mut Slot<K, V>, part: P, generation: u32) {
+        if slot.mark.generation() != generation {
+            if let Some(pending) = &mut self.pending {
+                pending.save(slot, part);
+            }
+            slot.mark = Mark::new(generation, slot.mark.saved());
+            self.counts.dirty += 1;
+        }
+    }
+}
+
+impl<K: Key, V: Data, P: Key + Copy> Snapshot for KeyedState<K, V, P> {
     fn begin_snapshot(&mut self) {
         assert!(self.cursor == KEY_GROUPS, "a snapshot begins when the last one is drained");
         let generation = self.generation;
@@ -220,12 +348,15 @@ impl<K: Key, V: Data> Snapshot for KeyedState<K, V> {
             self.cursor += 1;
             let group = &mut self.groups[number];
             if let Some(mut pending) = group.pending.take() {
-                group.sweep(&mut pending);
+                for (part, tables) in &mut self.parts.0 {
+                    pending.sweep(&mut tables[number], *part);
+                }
                 let slice = pending.saved.finish(number as u8, pending.kind)?;
                 group.chain.add(slice.kind, slice.bytes.len() as u64);
                 return Ok(Some(slice));
             }
         }
+        self.parts.release();
         Ok(None)
     }
 
@@ -238,55 +369,48 @@ impl<K: Key, V: Data> Snapshot for KeyedState<K, V> {
     }
 
     fn restore(&mut self, group: u8, slices: &[Bytes]) -> Result<()> {
-        let mut fresh = Group { table: HashTable::new(), counts: Counts::default(), pending: None, chain: Chain::default() };
+        let (mut fresh, mut chain) = (Parts(Vec::new()), Chain::default());
         for (i, slice) in slices.iter().enumerate() {
             let kind = if i == 0 { SliceKind::Base } else { SliceKind::Delta };
-            fresh.apply(group, self.hash, slice)?;
-            fresh.chain.add(kind, slice.len() as u64);
+            fresh.apply(group, slice)?;
+            chain.add(kind, slice.len() as u64);
         }
-        self.groups[usize::from(group)] = fresh;
+        let number = usize::from(group);
+        self.parts.0.iter_mut().for_each(|(_, tables)| tables[number] = Table::new());
+        let mut counts = Counts::default();
+        for (part, mut tables) in fresh.0 {
+            counts.live += tables[number].len();
+            self.parts.of_new(part)[number] = std::mem::take(&mut tables[number]);
+        }
+        self.groups[number] = Group { counts, pending: None, chain };
         Ok(())
     }
 }
 
-impl<K: Key, V: Data> Group<K, V> {
-    /// Adds to `pending` what no change has saved already, and lets tombstones go.
-    fn sweep(&mut self, pending: &mut Pending) {
-        self.table.retain(|slot| {
-            if slot.changed > pending.generation {
-                return true;
-            }
-            pending.save(slot);
-            slot.value.is_some()
-        });
-        let (len, capacity) = (self.table.len(), self.table.capacity());
-        if capacity > SHRINK_MIN && len < capacity / SHRINK_BELOW {
-            self.table.shrink_to(2 * len, |slot| slot.hash);
-        }
-    }
-
+impl<K: Key, V: Data, P: Key + Copy> Parts<K, V, P> {
     /// Applies a slice that was written once.
-    fn apply(&mut self, group: u8, hash: fn(&K) -> u64, slice: &[u8]) -> Result<()> {
+    fn apply(&mut self, group: u8, slice: &[u8]) -> Result<()> {
         let damaged = |what: String| Error::Damaged { object: format!("slice of key group {group}"), what };
         for entry in Entries::of(slice) {
             let (key, value) = entry.map_err(|e| damaged(format!("no entry: {e}")))?;
-            let key: K = decode_all(key).map_err(damaged)?;
-            let hash = hash(&key);
+            let (key, part): (K, P) = decode_all(key).map_err(damaged)?;
+            let hash = stable_hash(&key);
             if key_group(hash) != group {
                 return Err(damaged(format!("holds a key of group {}", key_group(hash))));
             }
+            let hash = ShortHash::of(hash);
             let value: Option<V> = value.map(decode_all).transpose().map_err(damaged)?;
-            let found = self.table.entry(hash, |slot| slot.hash == hash && slot.key == key, |slot| slot.hash);
+            let table = &mut self.of_new(part)[usize::from(group)];
+            let found = table.entry(hash.spread(), |slot| slot.hash == hash && slot.key == key, |slot| slot.hash.spread());
             match (found, value) {
                 (Entry::Occupied(mut entry), value @ Some(_)) => entry.get_mut().value = value,
                 (Entry::Occupied(entry), None) => drop(entry.remove()),
                 (Entry::Vacant(entry), value @ Some(_)) => {
-                    entry.insert(Slot { hash, key, value, changed: 0, saved: true });
+                    entry.insert(Slot { key, value, hash, mark: Mark::new(0, true) });
                 }
                 (Entry::Vacant(_), None) => {}
             }
         }
-        self.counts.live = self.table.len();
         Ok(())
     }
 }
@@ -300,17 +424,33 @@ fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 impl Pending {
+    /// Writes what no change has saved already, and lets tombstones go.
+    fn sweep<K: Key, V: Data, P: Key + Copy>(&mut self, table: &mut Table<K, V>, part: P) {
+        table.retain(|slot| {
+            if slot.mark.generation() > self.generation {
+                return true;
+            }
+            self.save(slot, part);
+            slot.value.is_some()
+        });
+        let (len, capacity) = (table.len(), table.capacity());
+        if capacity > SHRINK_MIN && len < capacity / SHRINK_BELOW {
+            table.shrink_to(2 * len, |slot| slot.hash.spread());
+        }
+    }
+
     /// Writes a slot, which has not changed since the snapshot, as far as the snapshot has to show it.
-    fn save<K: Key, V: Data>(&mut self, slot: &mut Slot<K, V>) {
+    fn save<K: Key, V: Data, P: Key>(&mut self, slot: &mut Slot<K, V>, part: P) {
         let live = slot.value.is_some();
         let shown = match self.kind {
             SliceKind::Base => live,
-            SliceKind::Delta => slot.changed == self.generation && (live || slot.saved),
+            SliceKind::Delta => slot.mark.generation() == self.generation && (live || slot.mark.saved()),
         };
         if shown {
-            self.saved.push(&slot.key, slot.value.as_ref());
+            // The part that there is only one of takes no bytes.
+            self.saved.push(&(&slot.key, part), slot.value.as_ref());
         }
-        slot.saved = live;
+        slot.mark = Mark::new(slot.mark.generation(), live);
     }
 }
 
@@ -322,12 +462,16 @@ struct Settle<'a, K, V> {
 }
 
 impl<K, V> Drop for Settle<'_, K, V> {
+    #[inline]
     fn drop(&mut self) {
         let Some(entry) = self.entry.take() else { return };
         let slot = entry.get();
         let live = slot.value.is_some();
+        if live && self.was_live {
+            return;
+        }
         self.counts.live = self.counts.live + usize::from(live) - usize::from(self.was_live);
-        if !live && !slot.saved {
+        if !live && !slot.mark.saved() {
             self.counts.dirty -= 1;
             entry.remove();
         }

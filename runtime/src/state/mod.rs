@@ -17,7 +17,7 @@ mod slice;
 mod store;
 
 pub use chain::DELTAS_MAX;
-pub use keyed::{KeyedState, sub_hash};
+pub use keyed::KeyedState;
 pub use manifest::{Manifest, ManifestHead, StateManifest, garbage, orphans};
 pub use name::{parse_manifest_name, parse_token, pipeline_prefix};
 pub use object::{ObjectHeader, ObjectWriter, SliceRef, StateObject, Written};

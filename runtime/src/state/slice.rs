@@ -4,7 +4,6 @@
 //! still walk a slice, and look for a key in it. `None` is a tombstone.
 
 use crate::error::{Error, Result};
-use crate::key::Key;
 use crate::update::Data;
 use serde::{Deserialize, Serialize};
 use std::any::type_name;
@@ -69,7 +68,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn push<K: Key, V: Data>(&mut self, key: &K, value: Option<&V>) {
+    pub(super) fn push<K: Serialize, V: Data>(&mut self, key: &K, value: Option<&V>) {
         if self.failed.is_some() {
             return;
         }

@@ -4,6 +4,7 @@
 //! keeps them. The seeds of failures are printed and kept by proptest.
 
 use super::*;
+use crate::key::decode;
 use crate::state::DELTAS_MAX;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -194,7 +195,7 @@ fn one_percent_of_the_keys_costs_less_than_a_tenth_of_the_bytes() {
 fn a_removed_key_leaves_memory() {
     let (mut state, mut chains) = (State::new(), Chains::new());
     (0..100_000).for_each(|k| set(&mut state, k, Some(String::new())));
-    let slots = |state: &State| state.groups.iter().map(|g| g.table.len()).sum::<usize>();
+    let slots = |state: &State| state.parts.0.iter().flat_map(|(_, tables)| tables).map(HashTable::len).sum::<usize>();
     (0..50_000).for_each(|k| set(&mut state, k, None));
     assert_eq!(slots(&state), 50_000, "a key that was never written leaves at once");
     drain_all(&mut state, &mut chains);
@@ -202,7 +203,7 @@ fn a_removed_key_leaves_memory() {
     assert_eq!((slots(&state), state.len()), (50_000, 0), "the others leave a tombstone");
     drain_all(&mut state, &mut chains);
     assert_eq!(slots(&state), 0);
-    assert!(state.groups.iter().all(|g| g.table.capacity() <= SHRINK_MIN));
+    assert_eq!(state.parts().count(), 0);
     assert!(restored(&chains).is_empty());
 }
 
@@ -258,17 +259,63 @@ fn a_state_that_cannot_be_encoded_says_so() {
 
 #[test]
 fn windows_of_a_key_stay_in_its_group() {
-    let by_user = |(user, window): &(String, u64)| sub_hash(stable_hash(user), *window);
-    let mut state = KeyedState::<(String, u64), i64>::hashed_by(by_user);
+    let (user, hash) = ("u1".to_string(), stable_hash(&"u1"));
+    let mut state = KeyedState::<String, i64, u64>::in_parts();
     for window in 0..50 {
-        let key = ("u1".to_string(), window);
-        state.modify_or_insert_with(by_user(&key), &key, || 0, |n| *n += 1);
+        state.update_in(window, hash, &user, |n| *n = Some(1));
     }
     state.begin_snapshot();
     let slice = state.drain_slice().unwrap().unwrap();
-    assert_eq!((slice.group, slice.entries), (key_group(stable_hash(&"u1")), 50));
+    assert_eq!((slice.group, slice.entries), (key_group(hash), 50));
     assert!(state.drain_slice().unwrap().is_none());
-    let mut back = KeyedState::<_, i64>::hashed_by(by_user);
+
+    // What stands in a slice is a pair.
+    let first = Entries::of(&slice.bytes).next().unwrap().unwrap().0;
+    assert_eq!(decode::<(String, u64)>(first).unwrap(), (user.clone(), 0));
+
+    let mut back = KeyedState::<String, i64, u64>::in_parts();
     back.restore(slice.group, &[slice.bytes.into()]).unwrap();
-    assert_eq!((back.len(), back.iter(slice.group).count()), (50, 50));
+    assert_eq!((back.len(), back.parts().count()), (50, 50));
+    assert_eq!(back.get_in(7, hash, &user), Some(&1));
+    back.update_in(7, hash, &user, |n| *n = None);
+    assert_eq!((back.len(), back.iter_in(7).count(), back.iter_in(8).count()), (49, 0, 1));
+}
+
+#[test]
+fn a_cleared_part_is_in_the_snapshot_before_and_not_in_the_next() {
+    let (mut state, mut slices) = (KeyedState::<u64, u64, i64>::in_parts(), Vec::<Slice>::new());
+    let put = |state: &mut KeyedState<u64, u64, i64>, part, keys: std::ops::Range<u64>| {
+        keys.for_each(|k| state.update_in(part, stable_hash(&k), &k, |v| *v = Some(k)));
+    };
+    let mut snapshot = |state: &mut KeyedState<u64, u64, i64>| {
+        slices.extend(std::iter::from_fn(|| state.drain_slice().unwrap()));
+        let mut back = KeyedState::<u64, u64, i64>::in_parts();
+        for group in 0..=255 {
+            let chain = slices.iter().filter(|s| s.group == group);
+            let chain: Vec<_> =
+                chain.rev().scan(false, |base, s| (!std::mem::replace(base, s.kind == SliceKind::Base)).then_some(s)).collect();
+            let chain: Vec<Bytes> = chain.into_iter().rev().map(|s| s.bytes.clone().into()).collect();
+            back.restore(group, &chain).unwrap();
+        }
+        (back.len(), [1, 2].map(|part| back.iter_in(part).count()))
+    };
+    put(&mut state, 1, 0..3_000);
+    put(&mut state, 2, 0..10_000);
+    state.begin_snapshot();
+    assert_eq!(snapshot(&mut state), (13_000, [3_000, 10_000]));
+
+    put(&mut state, 1, 2_000..4_000);
+    state.begin_snapshot();
+    state.clear(1);
+    put(&mut state, 1, 0..5);
+    assert_eq!((state.len(), state.iter_in(1).count()), (10_005, 5));
+    assert_eq!(snapshot(&mut state), (14_000, [4_000, 10_000]), "as it was when the snapshot began");
+
+    state.begin_snapshot();
+    state.clear(1);
+    state.clear(1);
+    assert_eq!(snapshot(&mut state), (10_005, [5, 10_000]));
+    state.begin_snapshot();
+    assert_eq!(snapshot(&mut state), (10_000, [0, 10_000]));
+    assert_eq!(state.parts().collect::<Vec<_>>(), [2], "nothing is left of it");
 }
