@@ -10,6 +10,7 @@ use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
+use harness::outside::Ground;
 use harness::process::{Launch, Signal, was_killed};
 use harness::{Result, outside, verdict};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ const RECOVERY_GUESS: Duration = Duration::from_millis(10);
 /// What to do.
 pub(crate) struct Campaign {
     pub(crate) binary: PathBuf,
-    pub(crate) dir: PathBuf,
+    pub(crate) ground: Ground,
     pub(crate) kills: u64,
     pub(crate) events: u64,
     pub(crate) seed: u64,
@@ -64,12 +65,12 @@ struct Death {
 impl Campaign {
     pub(crate) fn run(&self) -> Result<Report> {
         let mut random = Random(self.seed);
-        let bus = outside::bus(&self.dir)?;
+        let bus = self.ground.clear()?;
         bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) })?;
         let payments = bus.topic(PAYMENTS)?.ok_or("the topic was just made")?;
         let slice = self.events / (self.kills + 1);
-        let producer = Producer::start(&self.dir, payments.id, producer::options(self.events, self.seed), slice)?;
-        let (mut cuts, mut report) = (Cuts::new(&self.dir, self.lanes), Report::default());
+        let producer = Producer::start(self.ground.bus()?, payments.id, producer::options(self.events, self.seed), slice)?;
+        let (mut cuts, mut report) = (Cuts::new(self.lanes), Report::default());
         let (mut aims, mut recovery) = (kills::deck(self.kills, &mut random), RECOVERY_GUESS);
         for kill in 1..=self.kills {
             producer.allow(slice * kill);
@@ -85,15 +86,15 @@ impl Campaign {
                 *spare = aim;
             }
             report.count(&death);
-            cuts.cut(&bus, kill, &mut report.findings)?;
+            cuts.cut(&*bus, kill, &mut report.findings)?;
             if kill % 10 == 0 {
                 say(&format!("chaos: {kill} kills, {} in a commit, {} in a recovery", report.in_commit, report.in_recovery));
             }
         }
         producer.finish()?;
-        self.finish(&bus, payments.id)?;
+        self.finish(&*bus, payments.id)?;
         say("chaos: everything is processed, comparing");
-        verdict::judge(&bus, payments.id, &cuts, &mut report.findings)?;
+        verdict::judge(&*bus, payments.id, &cuts, &mut report.findings)?;
         Ok(report)
     }
 
@@ -114,7 +115,8 @@ impl Campaign {
     }
 
     fn launch(&self, workers: u64) -> Launch {
-        Launch::new(&self.binary, "ledger", &self.dir, "worker")
+        self.ground
+            .launch(&self.binary, "ledger", "worker")
             .set("workers", workers)
             .set("lanes", self.lanes)
             .set("checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS)

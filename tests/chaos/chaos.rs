@@ -1,6 +1,6 @@
 //! Goal: whatever moment a process is killed at, every result stands exactly once, and no reader ever sees half a commit.
 //!
-//! Method: a producer feeds the embedded bus while the real process of a job (this very binary: `chaos run ledger`) is
+//! Method: a producer feeds the bus while the real process of a job (this very binary: `chaos run ledger`) is
 //! killed and started again, N times, part of them while a commit or a recovery is under way. Right behind each kill the
 //! bus is read as any reader sees it. In the end an oracle that shares no code with the engine says from the input alone
 //! what every topic must hold.
@@ -14,6 +14,7 @@ use campaign::{Campaign, Report};
 use clap::{Parser, ValueEnum};
 use distributary_runtime::time::{Clock, SystemClock};
 use harness::findings::Findings;
+use harness::outside::Ground;
 use harness::{Result, ledger};
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,14 +41,18 @@ struct Args {
     /// Lanes of the sinks.
     #[arg(long, default_value_t = 2)]
     lanes: u32,
+    /// Where Kafka listens, `host:port`; everything these jobs have left there is deleted.
+    #[arg(long, required_if_eq("bus", "kafka"))]
+    brokers: Option<String>,
     /// Where the data directory is made; it goes when all is well.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BusKind {
     Sqlite,
+    Kafka,
 }
 
 fn main() -> ExitCode {
@@ -56,7 +61,6 @@ fn main() -> ExitCode {
         return distributary::cli::main(&[ledger::ledger, ledger::held]);
     }
     let args = Args::parse();
-    let BusKind::Sqlite = args.bus;
     match attack(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -76,7 +80,9 @@ fn attack(args: &Args) -> Result<bool> {
     let dir = dir.join(format!("{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     say(&format!("chaos: {} kills, {} events, seed {seed}, in {}", args.kills, args.events, dir.display()));
-    let campaign = Campaign { binary, dir: dir.clone(), kills: args.kills, events: args.events, seed, lanes: args.lanes };
+    let brokers = args.brokers.clone().filter(|_| args.bus == BusKind::Kafka);
+    let ground = Ground { dir: dir.clone(), brokers };
+    let campaign = Campaign { binary, ground, kills: args.kills, events: args.events, seed, lanes: args.lanes };
     let outcome = campaign.run();
     let kept = |outcome: &str| say(&format!("chaos: {outcome}; everything is kept in {}", dir.display()));
     let report = match outcome {

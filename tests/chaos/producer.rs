@@ -2,8 +2,7 @@
 
 use distributary::payments::{PaymentOptions, Payments};
 use distributary_runtime::bus::{Bus, NewRecord, TopicId};
-use harness::{Result, outside};
-use std::path::Path;
+use harness::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -33,9 +32,9 @@ pub(crate) struct Producer {
 
 impl Producer {
     /// Starts it; nothing is allowed yet.
-    pub(crate) fn start(dir: &Path, topic: TopicId, options: PaymentOptions, slice: u64) -> Result<Self> {
+    pub(crate) fn start(bus: Box<dyn Bus>, topic: TopicId, options: PaymentOptions, slice: u64) -> Result<Self> {
         let allowed = Arc::new(AtomicU64::new(0));
-        let (bus, may) = (outside::bus(dir)?, allowed.clone());
+        let may = allowed.clone();
         let mut payments = Payments::new(options)?;
         let thread = std::thread::spawn(move || {
             let mut sent = 0;

@@ -35,7 +35,7 @@ fn a_log_that_is_not_what_it_was_behind_a_kill_is_torn() {
     };
     let cut = |marker: u64| {
         Connection::open(path.join("bus.sqlite")).unwrap().execute("UPDATE lanes SET epoch = ?", [marker]).unwrap();
-        let (mut cuts, mut findings) = (Cuts::new(path, 1), Findings::default());
+        let (mut cuts, mut findings) = (Cuts::new(1), Findings::default());
         cuts.cut(&*world.bus, 1, &mut findings).unwrap();
         (cuts, findings)
     };

@@ -1,20 +1,20 @@
 //! A small input, the processes that work on it, and what they have written.
 
 use distributary::payments::{PaymentOptions, Payments};
-use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Token, Topic, TopicSpec};
 use distributary_runtime::journal::{Entry, History, Incarnation};
 use distributary_runtime::start::journal_topic;
-use distributary_runtime::time::{SystemClock, monotonic};
+use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{OUTPUTS, PAYMENTS, PIPELINE};
+use harness::outside::Ground;
 use harness::process::{Launch, Process, Signal};
 use harness::{outside, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -31,8 +31,7 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) bus: Box<dyn Bus>,
     pub(crate) payments: Topic,
-    /// Where processes find the bus, unless it is in the directory.
-    url: Option<String>,
+    ground: Ground,
     /// Worlds on one broker use the same topics.
     _alone: Option<MutexGuard<'static, ()>>,
 }
@@ -50,37 +49,34 @@ pub(crate) fn brokers() -> Option<String> {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let bus = Box::new(outside::bus(dir.path()).unwrap());
-        Self { payments: create(&*bus), dir, bus, url: None, _alone: None }
+        Self::on(None)
     }
 
     /// A world on a broker, without what earlier ones have left there.
     pub(crate) fn on_kafka(brokers: &str) -> Self {
         let alone = ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
-        let bus = Box::new(KafkaBus::connect(KafkaSettings::new(brokers), Arc::new(SystemClock)).unwrap());
-        let of_ours = |name: &str| name == PAYMENTS || name.starts_with("chaos.");
-        for topic in bus.topics().unwrap().into_iter().filter(|t| of_ours(&t.spec.name)) {
-            bus.delete_topic(&topic.spec.name).unwrap();
-        }
-        let payments = create(&*bus);
-        wait_until("the offsets of the deleted topic are gone", || bus.group(PIPELINE, payments.id).unwrap().is_empty());
-        let url = Some(format!("kafka://{brokers}"));
-        Self { dir: tempfile::tempdir().unwrap(), bus, payments, url, _alone: Some(alone) }
+        let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string())) };
+        let read = || world.bus.group(PIPELINE, world.payments.id).unwrap();
+        wait_until("the offsets of the deleted topic are gone", || read().is_empty());
+        world
+    }
+
+    fn on(brokers: Option<String>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ground = Ground { dir: dir.path().to_path_buf(), brokers };
+        let bus = ground.clear().unwrap();
+        bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
+        let payments = bus.topic(PAYMENTS).unwrap().unwrap();
+        Self { dir, ground, bus, payments, _alone: None }
     }
 
     pub(crate) fn is_on_kafka(&self) -> bool {
-        self.url.is_some()
+        self.ground.brokers.is_some()
     }
 
-    /// What the lane shows: (generation, epoch). On Kafka only its owner may ask.
+    /// What the lane shows: (generation, epoch). Its owner is not alive.
     pub(crate) fn marker(&self) -> Option<(u32, u64)> {
-        if !self.is_on_kafka() {
-            return outside::marker(self.dir.path(), PIPELINE, 0).unwrap();
-        }
-        let (_, token) = self.owner()?;
-        let marker = self.bus.fence_lane(&format!("{PIPELINE}/topics/0"), token).unwrap();
-        marker.map(|marker| (marker.generation, marker.epoch.0))
+        outside::marker(&*self.bus, PIPELINE, 0).unwrap()
     }
 
     /// Publishes one of the parts of the input.
@@ -92,9 +88,8 @@ impl World {
 
     /// A process with short epochs and frequent checkpoints, so that every step comes soon.
     pub(crate) fn launch(&self, name: &str) -> Launch {
-        let launch = Launch::new(env!("CARGO_BIN_EXE_chaos"), "ledger", self.dir.path(), name);
-        let launch = self.url.iter().fold(launch, |launch, url| launch.set("bus", url));
-        launch
+        self.ground
+            .launch(env!("CARGO_BIN_EXE_chaos"), "ledger", name)
             .set("epoch_interval_ms", 2)
             .set("idle_epoch_ms", 20)
             .set("epoch_records_max", 20)
@@ -166,7 +161,7 @@ impl World {
     /// What the oracle finds wrong with the outputs.
     pub(crate) fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        verdict::judge(&*self.bus, self.payments.id, &Cuts::new(self.dir.path(), 1), &mut findings).unwrap();
+        verdict::judge(&*self.bus, self.payments.id, &Cuts::new(1), &mut findings).unwrap();
         findings
     }
 
@@ -175,11 +170,6 @@ impl World {
         let findings = self.findings();
         assert!(findings.is_empty(), "{what}: {findings:#?}");
     }
-}
-
-fn create(bus: &dyn Bus) -> Topic {
-    bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
-    bus.topic(PAYMENTS).unwrap().unwrap()
 }
 
 /// The whole input.

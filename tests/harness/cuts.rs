@@ -8,12 +8,10 @@ use crate::ledger::{OUTPUTS, PIPELINE};
 use crate::{Result, outside};
 use distributary_runtime::bus::{Bus, Offset, Record};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// All cuts of a campaign.
 pub struct Cuts {
-    dir: PathBuf,
     lanes: u32,
     /// How far each log has been read.
     read: BTreeMap<(&'static str, u32), Prefix>,
@@ -37,10 +35,10 @@ struct Cut {
 }
 
 impl Cuts {
-    /// No cuts yet, of the bus in this data directory.
+    /// No cuts yet, of a job with so many lanes.
     #[must_use]
-    pub fn new(dir: &Path, lanes: u32) -> Self {
-        Self { dir: dir.to_path_buf(), lanes, read: BTreeMap::new(), cuts: BTreeMap::new() }
+    pub fn new(lanes: u32) -> Self {
+        Self { lanes, read: BTreeMap::new(), cuts: BTreeMap::new() }
     }
 
     /// Looks at all logs; no process is alive.
@@ -49,7 +47,7 @@ impl Cuts {
     /// The bus failed, or an output is none of the job's.
     pub fn cut(&mut self, bus: &dyn Bus, kill: u64, findings: &mut Findings) -> Result<()> {
         let markers: Vec<u64> = (0..self.lanes)
-            .map(|lane| Ok(outside::marker(&self.dir, PIPELINE, lane)?.map_or(0, |(_, epoch)| epoch)))
+            .map(|lane| Ok(outside::marker(bus, PIPELINE, lane)?.map_or(0, |(_, epoch)| epoch)))
             .collect::<Result<_>>()?;
         for name in OUTPUTS {
             let Some(topic) = bus.topic(name)? else { continue };

@@ -1,10 +1,13 @@
 //! The bus as somebody outside the pipeline sees it: records, markers, how far a group has read.
 
 use crate::Result;
+use crate::ledger::PAYMENTS;
+use crate::process::Launch;
+use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
-use distributary_runtime::bus::{Bus, Offset, Record, TopicId};
+use distributary_runtime::bus::{Bus, Offset, Record, Token, TopicId};
+use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::SystemClock;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +18,64 @@ use std::time::Duration;
 /// # Errors
 /// It cannot be opened.
 pub fn bus(dir: &Path) -> Result<SqliteBus> {
-    Ok(SqliteBus::open(&file(dir), Arc::new(SystemClock), Durability::Normal)?)
+    Ok(SqliteBus::open(&dir.join("bus.sqlite"), Arc::new(SystemClock), Durability::Normal)?)
 }
 
-fn file(dir: &Path) -> PathBuf {
-    dir.join("bus.sqlite")
+/// A directory where processes run, and the bus they run on.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Where Kafka listens; without it the bus is a file in the directory.
+    pub brokers: Option<String>,
+}
+
+impl Ground {
+    /// The bus, for somebody outside. On Kafka nothing of earlier runs of these jobs is left there.
+    ///
+    /// # Errors
+    /// It cannot be opened or cleared.
+    pub fn clear(&self) -> Result<Box<dyn Bus>> {
+        let bus = self.bus()?;
+        if self.brokers.is_some() {
+            let of_ours = |name: &str| name == PAYMENTS || name.starts_with("chaos.");
+            for topic in bus.topics()?.into_iter().filter(|t| of_ours(&t.spec.name)) {
+                bus.delete_topic(&topic.spec.name)?;
+            }
+        }
+        Ok(bus)
+    }
+
+    /// The bus, for somebody outside.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn bus(&self) -> Result<Box<dyn Bus>> {
+        Ok(match &self.brokers {
+            Some(brokers) => Box::new(KafkaBus::connect(KafkaSettings::new(brokers), Arc::new(SystemClock))?),
+            None => Box::new(bus(&self.dir)?),
+        })
+    }
+
+    /// How to start a process here.
+    #[must_use]
+    pub fn launch(&self, binary: impl Into<PathBuf>, job: &str, name: &str) -> Launch {
+        let launch = Launch::new(binary, job, &self.dir, name);
+        self.brokers.iter().fold(launch, |launch, brokers| launch.set("bus", format!("kafka://{brokers}")))
+    }
+}
+
+/// What a lane of a pipeline's topics shows: (generation, epoch). The bus shows it only to whoever fences the lane, so this is done in
+/// the name of the next start, whose token is greater. What the last process, which must not be alive, has left half done is then
+/// settled, as that start would settle it.
+///
+/// # Errors
+/// The bus failed.
+pub fn marker(bus: &dyn Bus, pipeline: &str, lane: u32) -> Result<Option<(u32, u64)>> {
+    let Some(journal) = bus.topic(&journal_topic(pipeline))? else { return Ok(None) };
+    let next = bus.read_journal(journal.id, Offset(0))?.end;
+    let marker = bus.fence_lane(&format!("{pipeline}/topics/{lane}"), Token(next.0))?;
+    Ok(marker.map(|marker| (marker.generation, marker.epoch.0)))
 }
 
 /// Reads a topic from these positions to its end as it is now, each partition in order; returns where each partition ends.
@@ -47,18 +103,6 @@ pub fn read(
         }
     }
     Ok(ends)
-}
-
-/// What a lane of a pipeline's topics shows: (generation, epoch). Read from the file itself, because the bus shows markers
-/// only to whoever fences the lane.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn marker(dir: &Path, pipeline: &str, lane: u32) -> Result<Option<(u32, u64)>> {
-    let connection = Connection::open_with_flags(file(dir), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let sql = "SELECT generation, epoch FROM lanes WHERE name = ? AND generation IS NOT NULL";
-    let found = connection.query_row(sql, [format!("{pipeline}/topics/{lane}")], |row| Ok((row.get(0)?, row.get(1)?)));
-    Ok(found.optional()?)
 }
 
 /// Whether the last checkpoint of the pipeline, and with it every sink, is at the end of the topic.
