@@ -19,8 +19,6 @@ pub(super) struct Chain {
     base: Option<u64>,
     deltas: usize,
     deltas_bytes: u64,
-    /// Slices were lost: only a base will do.
-    lost: bool,
 }
 
 #[derive(Default)]
@@ -49,7 +47,6 @@ impl Chain {
     fn due(&self, counts: &Counts) -> Option<SliceKind> {
         let deltas_too_large = |base| self.deltas_bytes * DELTAS_SHARE > base;
         match self.base {
-            _ if self.lost => Some(SliceKind::Base),
             None if counts.live == 0 => None,
             Some(_) if counts.dirty == 0 => None,
             None => Some(SliceKind::Base),
@@ -68,10 +65,5 @@ impl Chain {
                 self.deltas_bytes += bytes;
             }
         }
-    }
-
-    /// Slices of this chain were lost; `began` if the one that was under way may have been its first.
-    pub(super) fn lose(&mut self, began: bool) {
-        self.lost |= began || self.base.is_some();
     }
 }

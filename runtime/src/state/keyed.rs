@@ -5,17 +5,18 @@
 //! what the snapshot has to show; later changes cost nothing more. Draining a group scans its slots: there is no list of
 //! changed keys to be kept up to date on the way.
 
+mod parts;
+mod slot;
+
 use super::Snapshot;
 use super::chain::{self, Chain, Counts};
-use super::slice::{Collector, Entries, Slice, SliceKind};
-use crate::error::{Error, Result};
+use super::slice::{Collector, Slice, SliceKind};
+use crate::error::Result;
 use crate::key::{KEY_GROUPS, Key, key_group, stable_hash};
 use crate::update::Data;
 use bytes::Bytes;
-use hashbrown::HashTable;
-use hashbrown::hash_table::{Entry, OccupiedEntry};
-use serde::de::DeserializeOwned;
-use std::any::type_name;
+use parts::Parts;
+use slot::{Mark, Settle, ShortHash, Slot, Table, live};
 
 /// A table keeps its memory until it is emptier than 1/4; it is then cut to twice its content, so that it does not grow again
 /// at once.
@@ -56,29 +57,6 @@ pub struct KeyedState<K, V, P = ()> {
     /// The next group to drain; `KEY_GROUPS` when no snapshot is under way.
     cursor: usize,
 }
-
-type Table<K, V> = HashTable<Slot<K, V>>;
-
-/// A table for each key group of each part, the parts in ascending order. They lie apart from the rest of a group, because they are
-/// looked at for every record.
-struct Parts<K, V, P>(Vec<(P, Vec<Table<K, V>>)>);
-
-struct Slot<K, V> {
-    key: K,
-    /// `None` is a tombstone that waits for the next snapshot.
-    value: Option<V>,
-    hash: ShortHash,
-    mark: Mark,
-}
-
-/// The half of a key's hash that has no say in its key group: enough to place it among those of its group.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct ShortHash(u32);
-
-/// The generation of a slot's last change, and in the lowest bit whether the slices written so far, and the one under way if it
-/// has passed this slot, show its key.
-#[derive(Clone, Copy)]
-struct Mark(u32);
 
 #[derive(Default)]
 struct Group {
@@ -241,72 +219,6 @@ impl<K: Key, V: Data> Default for KeyedState<K, V> {
     }
 }
 
-fn live<K, V>(table: &Table<K, V>) -> impl Iterator<Item = (&K, &V)> {
-    table.iter().filter_map(|slot| Some((&slot.key, slot.value.as_ref()?)))
-}
-
-impl ShortHash {
-    #[inline]
-    fn of(hash: u64) -> Self {
-        Self(hash as u32)
-    }
-
-    /// As hash tables like it: the low bits are the bucket, the highest are the tag.
-    #[inline]
-    fn spread(self) -> u64 {
-        u64::from(self.0) << 32 | u64::from(self.0)
-    }
-}
-
-impl Mark {
-    #[inline]
-    fn new(generation: u32, saved: bool) -> Self {
-        Self(generation << 1 | u32::from(saved))
-    }
-
-    #[inline]
-    fn generation(self) -> u32 {
-        self.0 >> 1
-    }
-
-    fn saved(self) -> bool {
-        self.0 & 1 == 1
-    }
-}
-
-impl<K, V, P: Ord + Copy> Parts<K, V, P> {
-    #[inline]
-    fn place(&self, part: P) -> Result<usize, usize> {
-        // Mostly it is the newest.
-        match self.0.last() {
-            Some((newest, _)) if *newest == part => Ok(self.0.len() - 1),
-            _ => self.0.binary_search_by_key(&part, |(part, _)| *part),
-        }
-    }
-
-    #[inline]
-    fn of(&self, part: P) -> Option<&Vec<Table<K, V>>> {
-        self.place(part).ok().map(|at| &self.0[at].1)
-    }
-
-    #[inline]
-    fn of_new(&mut self, part: P) -> &mut Vec<Table<K, V>> {
-        let at = self.place(part).unwrap_or_else(|at| self.begin(at, part));
-        &mut self.0[at].1
-    }
-
-    #[cold]
-    fn begin(&mut self, at: usize, part: P) -> usize {
-        self.0.insert(at, (part, std::iter::repeat_with(Table::new).take(KEY_GROUPS).collect()));
-        at
-    }
-
-    /// Lets parts go in which there is nothing any more.
-    fn release(&mut self) {
-        self.0.retain(|(_, tables)| tables.iter().any(|table| !table.is_empty()));
-    }
-}
-
 impl Group {
     /// Removes the value of a slot; whether the slot has to stay as a tombstone.
     fn clear<K: Key, V: Data, P: Key>(&mut self, slot: &mut Slot<K, V>, part: P, generation: u32) -> bool {
@@ -360,14 +272,6 @@ impl<K: Key, V: Data, P: Key + Copy> Snapshot for KeyedState<K, V, P> {
         Ok(None)
     }
 
-    fn rebase(&mut self) {
-        self.cursor = KEY_GROUPS;
-        for group in &mut self.groups {
-            let began = group.pending.take().is_some();
-            group.chain.lose(began);
-        }
-    }
-
     fn restore(&mut self, group: u8, slices: &[Bytes]) -> Result<()> {
         let (mut fresh, mut chain) = (Parts(Vec::new()), Chain::default());
         for (i, slice) in slices.iter().enumerate() {
@@ -384,42 +288,6 @@ impl<K: Key, V: Data, P: Key + Copy> Snapshot for KeyedState<K, V, P> {
         }
         self.groups[number] = Group { counts, pending: None, chain };
         Ok(())
-    }
-}
-
-impl<K: Key, V: Data, P: Key + Copy> Parts<K, V, P> {
-    /// Applies a slice that was written once.
-    fn apply(&mut self, group: u8, slice: &[u8]) -> Result<()> {
-        let damaged = |what: String| Error::Damaged { object: format!("slice of key group {group}"), what };
-        for entry in Entries::of(slice) {
-            let (key, value) = entry.map_err(|e| damaged(format!("no entry: {e}")))?;
-            let (key, part): (K, P) = decode_all(key).map_err(damaged)?;
-            let hash = stable_hash(&key);
-            if key_group(hash) != group {
-                return Err(damaged(format!("holds a key of group {}", key_group(hash))));
-            }
-            let hash = ShortHash::of(hash);
-            let value: Option<V> = value.map(decode_all).transpose().map_err(damaged)?;
-            let table = &mut self.of_new(part)[usize::from(group)];
-            let found = table.entry(hash.spread(), |slot| slot.hash == hash && slot.key == key, |slot| slot.hash.spread());
-            match (found, value) {
-                (Entry::Occupied(mut entry), value @ Some(_)) => entry.get_mut().value = value,
-                (Entry::Occupied(entry), None) => drop(entry.remove()),
-                (Entry::Vacant(entry), value @ Some(_)) => {
-                    entry.insert(Slot { key, value, hash, mark: Mark::new(0, true) });
-                }
-                (Entry::Vacant(_), None) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err(format!("holds more than a value of type {}", type_name::<T>())),
-        Err(e) => Err(format!("holds no value of type {}: {e}", type_name::<T>())),
     }
 }
 
@@ -451,30 +319,6 @@ impl Pending {
             self.saved.push(&(&slot.key, part), slot.value.as_ref());
         }
         slot.mark = Mark::new(slot.mark.generation(), live);
-    }
-}
-
-/// Ends an update, also one that panics: a key that was never written and has no value leaves at once.
-struct Settle<'a, K, V> {
-    entry: Option<OccupiedEntry<'a, Slot<K, V>>>,
-    counts: &'a mut Counts,
-    was_live: bool,
-}
-
-impl<K, V> Drop for Settle<'_, K, V> {
-    #[inline]
-    fn drop(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        let slot = entry.get();
-        let live = slot.value.is_some();
-        if live && self.was_live {
-            return;
-        }
-        self.counts.live = self.counts.live + usize::from(live) - usize::from(self.was_live);
-        if !live && !slot.mark.saved() {
-            self.counts.dirty -= 1;
-            entry.remove();
-        }
     }
 }
 

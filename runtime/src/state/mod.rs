@@ -39,15 +39,11 @@ pub trait Snapshot {
 
     /// Takes out the next key group that has something to write, as it was at `begin_snapshot`; `None` when there is no more.
     ///
-    /// The slice counts as durable from here on: whoever cannot make it so calls [`Snapshot::rebase`].
+    /// The slice counts as durable from here on: whoever takes it writes it, however often it takes.
     ///
     /// # Errors
     /// A key or value refuses to be encoded.
     fn drain_slice(&mut self) -> Result<Option<Slice>>;
-
-    /// Forgets what was written: slices were lost, so the next snapshot writes a base wherever there was anything. A snapshot
-    /// that is not drained ends here.
-    fn rebase(&mut self);
 
     /// Replaces a key group by its base and the deltas behind it, oldest first.
     ///

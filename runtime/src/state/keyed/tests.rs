@@ -4,8 +4,11 @@
 //! keeps them. The seeds of failures are printed and kept by proptest.
 
 use super::*;
+use crate::error::Error;
 use crate::key::decode;
 use crate::state::DELTAS_MAX;
+use crate::state::Entries;
+use hashbrown::HashTable;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -60,8 +63,6 @@ enum Op {
     DrainAll,
     /// The process dies: back to the last snapshot that was drained.
     Restart,
-    /// The slices of the snapshot under way are lost.
-    Lose,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -72,7 +73,6 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Drain),
         2 => Just(Op::DrainAll),
         1 => Just(Op::Restart),
-        1 => Just(Op::Lose),
     ]
 }
 
@@ -131,11 +131,7 @@ impl Run {
                 self.model = self.durable.0.clone();
                 self.pending = None;
             }
-            Op::Lose if self.pending.is_some() => {
-                self.state.rebase();
-                self.pending = None;
-            }
-            Op::Begin | Op::Lose => {}
+            Op::Begin => {}
         }
         assert_eq!(self.state.len(), self.model.len());
     }
