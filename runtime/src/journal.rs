@@ -3,7 +3,7 @@
 //! Here are its entries, their encoding, and the pure fold that says which of them count. [`crate::scribe`] writes it.
 
 use crate::binding::{Binding, Feed};
-use crate::bus::{Offset, Token};
+use crate::bus::{JournalPage, Offset, Token};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::time::{Epoch, WallTime};
@@ -259,18 +259,23 @@ impl History {
 pub enum Standing {
     /// So many of its entries stand, and count. There may be others' around them, which do not.
     These(usize),
-    /// Another incarnation's `Start` stands here: the writer is dead.
+    /// Another incarnation's `Start` stands here, or stood here or behind and is truncated: the writer is dead.
     Fenced(Offset),
 }
 
-/// Looks for `entries` of an incarnation among what follows its last one. They were sent in order, so what stands of them
-/// is the first ones.
+/// Looks for `entries` of an incarnation in what a journal holds from `from` on, where its last entry ended. They were sent
+/// in order, so what stands of them is the first ones.
 ///
 /// # Errors
 /// [`Error::Damaged`]: an entry does not decode.
-pub fn standing(there: &[(Offset, Vec<u8>)], incarnation: Incarnation, entries: &[Vec<u8>]) -> Result<Standing> {
+pub fn standing(page: &JournalPage, from: Offset, incarnation: Incarnation, entries: &[Vec<u8>]) -> Result<Standing> {
+    let first = page.entries.first().map_or(page.end, |(at, _)| *at);
+    if first > from {
+        // An owner truncates only in front of its own entries: another one, whose `Start` went with the rest.
+        return Ok(Standing::Fenced(from));
+    }
     let mut count = 0;
-    for (at, bytes) in there {
+    for (at, bytes) in &page.entries {
         if entries.get(count) == Some(bytes) {
             count += 1;
         } else if is_start_of_another(*at, bytes, incarnation)? {

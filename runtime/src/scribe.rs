@@ -103,12 +103,12 @@ impl Journal {
                 Err(error) => self.pause(error)?,
             }
         };
-        match journal::standing(&page.entries, self.incarnation, entries)? {
+        match journal::standing(&page, self.end, self.incarnation, entries)? {
             Standing::These(count) => {
                 self.end = page.end;
                 Ok(count)
             }
-            Standing::Fenced(at) => Err(self.fenced(format!("another start stands at journal entry {at}"))),
+            Standing::Fenced(at) => Err(self.fenced(format!("another start stands, or stood, at journal entry {at}"))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A crash before and behind every durable step; again at the same one; again in the recovery from that.
 
-use crate::world::{PARTS, PATIENCE, World, brokers};
+use crate::world::{PARTS, PATIENCE, World, brokers, input, wait_until};
+use distributary_runtime::bus::NewRecord;
 use distributary_runtime::failpoint::Step;
 use harness::process::was_killed;
 use std::process::Stdio;
@@ -41,6 +42,26 @@ fn a_checkpoint_that_a_crash_cut_off_is_completed_in_the_replay() {
 
 /// Steps of every recovery.
 const IN_RECOVERY: [&str; 4] = ["journal_start.before", "journal_start.after", "lane_fence.before", "lane_fence.after"];
+
+/// A failpoint stands before or behind a transaction; a kill among commits that follow each other lands within one.
+#[test]
+fn kills_within_transactions_of_kafka_change_no_result() {
+    const KILLS: usize = 10;
+    let Some(brokers) = brokers() else { return };
+    let world = World::on_kafka(&brokers);
+    let input: Vec<NewRecord> = input().map(NewRecord::from).collect();
+    for (round, part) in input.chunks(input.len().div_ceil(KILLS)).enumerate() {
+        let before = world.owner();
+        let mut process = world.launch(&round.to_string()).start(Stdio::null()).unwrap();
+        wait_until("the process is live", || world.owner() != before && !process.phase().recovering);
+        for record in part {
+            world.bus.produce(world.payments.id, vec![record.clone()]).unwrap();
+        }
+        assert!(was_killed(process.kill().unwrap()), "{}", process.said());
+    }
+    world.run_to_end(&world.launch("end"));
+    world.assert_exact("kills within transactions");
+}
 
 fn crash_at(world: &World, step: Step, side: &str, turn: usize) {
     let point = format!("{}.{side}", step.name());

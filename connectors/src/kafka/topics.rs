@@ -60,13 +60,14 @@ impl Topics {
         );
         topic.config.extend(config.iter().map(|(name, value)| (*name, value.as_str())));
         topic.config.extend(more);
-        match only(&what, wait(self.admin.create_topics([&topic], &options())))? {
-            Ok(()) => {}
-            Err(RDKafkaErrorCode::TopicAlreadyExists) => return Ok(false),
+        let created = match only(&what, wait(self.admin.create_topics([&topic], &options())))? {
+            Ok(()) => true,
+            Err(RDKafkaErrorCode::TopicAlreadyExists) => false,
             Err(code) => return Err(refused(&what, code)),
-        }
+        };
+        // Also when somebody else has just created it.
         until(&what, || self.find(&spec.name))?;
-        Ok(true)
+        Ok(created)
     }
 
     fn config(&self, spec: &TopicSpec) -> Vec<(&'static str, String)> {

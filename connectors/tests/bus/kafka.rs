@@ -6,6 +6,7 @@ use distributary_connectors::conformance;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_runtime::bus::{Bus, BusError, Consumer, LaneCommit, Marker, NewRecord, Offset, Token, TopicId, TopicSpec};
 use distributary_runtime::key::java_partition;
+use distributary_runtime::settings::Compression;
 use distributary_runtime::time::{Clock, Epoch, SystemClock, WallTime, monotonic};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,22 @@ fn read(consumer: &mut dyn Consumer, enough: impl Fn(&[String], Offset) -> bool)
         }
     }
     (values, position)
+}
+
+#[test]
+fn every_compression_is_written_and_read() {
+    let Some(brokers) = brokers() else { return };
+    let name = prefix("compression");
+    let value = "the same again and again, ".repeat(1_000);
+    for (n, compression) in [Compression::None, Compression::Lz4, Compression::Zstd].into_iter().enumerate() {
+        let settings = KafkaSettings { compression, ..KafkaSettings::new(&brokers) };
+        let bus = KafkaBus::connect(settings, Arc::new(SystemClock)).unwrap();
+        let id = topic(&bus, &name, 1);
+        assert_eq!(bus.produce(id, vec![record(&value)]).unwrap(), [(0, Offset(n as u64))]);
+    }
+    let bus = connect(&brokers);
+    let mut consumer = bus.consumer(topic(&bus, &name, 1), &[(0, Offset(0))]).unwrap();
+    assert_eq!(read(&mut *consumer, |values, _| values.len() == 3).0, [value.clone(), value.clone(), value]);
 }
 
 /// Control records take offsets; a reader's position passes them, so that it can be known to be drained.

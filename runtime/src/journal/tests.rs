@@ -252,15 +252,24 @@ fn a_writer_finds_what_stands_of_its_entries_and_who_came_between() {
     let bind = |epoch| Fact::Binding(binding(epoch, 0));
     let encode = |facts: Vec<Fact>| journal(facts.into_iter().map(|f| (2, f)).collect()).into_iter().map(|(_, e)| e);
     let mine: Vec<_> = encode(vec![bind(7), bind(8), bind(9)]).collect();
-    let found = |there| standing(&journal(there), Incarnation(2), &mine).unwrap();
+    let page = |there| {
+        let entries = journal(there);
+        JournalPage { end: Offset(entries.len() as u64), entries }
+    };
+    let found = |there| standing(&page(there), Offset(0), Incarnation(2), &mine).unwrap();
     assert_eq!(found(vec![]), Standing::These(0));
     assert_eq!(found(vec![(2, bind(7)), (2, bind(8))]), Standing::These(2));
     let among_others = vec![(1, bind(7)), (2, bind(7)), (2, bind(6)), (1, bind(8)), (2, bind(8)), (2, bind(9))];
     assert_eq!(found(among_others), Standing::These(3), "a dead process and our own past do not matter");
     assert_eq!(found(vec![(2, bind(7)), (3, start(1)), (2, bind(8))]), Standing::Fenced(Offset(1)));
     assert_eq!(found(vec![(2, start(1)), (2, bind(7))]), Standing::These(1), "our own start, once more");
-    let damaged = [(Offset(4), vec![1, 2, 3])];
-    assert!(matches!(standing(&damaged, Incarnation(2), &mine), Err(Error::Damaged { .. })));
+    let mut truncated = page(vec![(3, start(1)), (3, bind(7)), (3, bind(8))]);
+    truncated.entries.remove(0);
+    assert_eq!(standing(&truncated, Offset(0), Incarnation(2), &mine).unwrap(), Standing::Fenced(Offset(0)));
+    truncated.entries.clear();
+    assert_eq!(standing(&truncated, Offset(0), Incarnation(2), &mine).unwrap(), Standing::Fenced(Offset(0)));
+    let damaged = JournalPage { entries: vec![(Offset(4), vec![1, 2, 3])], end: Offset(5) };
+    assert!(matches!(standing(&damaged, Offset(4), Incarnation(2), &mine), Err(Error::Damaged { .. })));
 }
 
 #[test]
