@@ -296,7 +296,8 @@ fn a_newer_start_takes_over() {
     // Other results than those that were begun need a generation of their own.
     let (status, refused) = cli.refused("run spend --set lanes=2");
     assert_eq!(status, 2);
-    assert!(refused.contains("begin a new generation with `run --from-zero`"), "{refused}");
+    assert!(refused.contains("as a new generation (`run --from-zero`)"), "{refused}");
+    assert!(refused.contains("- lanes 1\n  + lanes 2"), "{refused}");
     let run = cli.start("run spend --set lanes=2 --from-zero");
     until("generation 2", || cli.ok("journal show spend -n 0").contains("generation 2 at "));
     drop(run);

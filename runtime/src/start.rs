@@ -98,12 +98,15 @@ fn plan_changed(pipeline: &str, history: &History, plan: &Plan, lanes: u32) -> E
     if let Some(before) = history.layout.as_ref().and_then(Layout::plan) {
         changes.extend(layouts::difference(&before, plan));
     }
-    let changes: String = changes.iter().map(|line| format!("\n  {line}")).collect();
-    Error::refused(
-        format!("{pipeline}: the plan of the job has changed since its results were begun{changes}\n"),
-        "run the old binary; or stop it in order and go on with the states that fit (`run --adopt-plan`); or write all results again \
-         as a new generation (`run --from-zero`)",
-    )
+    let mut remedy =
+        "run the old binary; or stop it in order and go on with the states that fit (`run --adopt-plan`); or write all \
+                      results again as a new generation (`run --from-zero`)"
+            .to_string();
+    if !changes.is_empty() {
+        remedy.push_str(". What has changed:");
+        changes.iter().for_each(|line| remedy.extend(["\n  ", line]));
+    }
+    Error::refused(format!("{pipeline}: the plan of the job has changed since its results were begun"), remedy)
 }
 
 /// An incarnation that has entered the journal.
