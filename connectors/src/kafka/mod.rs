@@ -77,7 +77,7 @@ impl KafkaBus {
         let committed = Arc::new(settings.asker(Isolation::Committed)?);
         let uncommitted = Arc::new(settings.asker(Isolation::Uncommitted)?);
         let topics = Arc::new(Topics::new(settings.clone(), committed.clone())?);
-        let scanner = Arc::new(Scanner::new(settings.clone()));
+        let scanner = Arc::new(Scanner::new(settings.clone(), committed.clone()));
         let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted, scanner };
         // Nothing else has been asked: whatever went wrong, it was the connection.
         shared

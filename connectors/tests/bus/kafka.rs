@@ -8,6 +8,8 @@ use distributary_runtime::bus::{Bus, BusError, Consumer, LaneCommit, Marker, New
 use distributary_runtime::key::java_partition;
 use distributary_runtime::settings::Compression;
 use distributary_runtime::time::{Clock, Epoch, SystemClock, WallTime, monotonic};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -63,6 +65,19 @@ fn read(consumer: &mut dyn Consumer, enough: impl Fn(&[String], Offset) -> bool)
 }
 
 #[test]
+fn copies_that_the_cluster_cannot_make_are_refused() {
+    let Some(brokers) = brokers() else { return };
+    let create = |replication_factor, of| {
+        let settings = KafkaSettings { replication_factor, min_insync_replicas: Some(1), ..KafkaSettings::new(&brokers) };
+        let bus = KafkaBus::connect(settings, Arc::new(SystemClock)).unwrap();
+        bus.create_topic(&TopicSpec::new(prefix(of), 1))
+    };
+    assert!(create(Some(1), "one-copy").unwrap());
+    let refused = create(Some(99), "copies");
+    assert!(matches!(refused, Err(BusError::Invalid(_))), "{refused:?}");
+}
+
+#[test]
 fn every_compression_is_written_and_read() {
     let Some(brokers) = brokers() else { return };
     let name = prefix("compression");
@@ -98,6 +113,38 @@ fn a_position_passes_what_no_reader_sees() {
     let (values, position) = read(&mut *consumer, |_, position| position == end);
     assert_eq!((values, position), (vec!["1".into(), "2".into(), "3".into()], end));
     assert_eq!(bus.group("nobody", id).unwrap(), []);
+}
+
+/// Somebody else's transaction is open: what stands behind it cannot be read yet, and the partition is not drained.
+#[test]
+fn a_partition_that_an_open_transaction_blocks_is_not_drained() {
+    let Some(brokers) = brokers() else { return };
+    let (bus, name) = (connect(&brokers), prefix("blocked"));
+    let id = topic(&bus, &name, 1);
+    bus.produce(id, vec![record("before")]).unwrap();
+    let foreign: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &brokers).set("transactional.id", &name).create().unwrap();
+    let patience = Duration::from_secs(30);
+    foreign.init_transactions(patience).unwrap();
+    foreign.begin_transaction().unwrap();
+    foreign.send(BaseRecord::<(), str>::to(&name).partition(0).payload("open")).unwrap();
+    foreign.flush(patience).unwrap();
+    bus.produce(id, vec![record("behind")]).unwrap();
+
+    assert_eq!(bus.offsets(id).unwrap()[0].end, Offset(1), "the last stable offset");
+    let mut consumer = bus.consumer(id, &[(0, Offset(0))]).unwrap();
+    let (start, mut reports) = (monotonic(), 0);
+    while reports < 3 {
+        assert!(start.elapsed() < patience, "a blocked partition says so again and again");
+        for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
+            assert!(batch.position <= Offset(1) && batch.end > batch.position, "{batch:?}");
+            reports += usize::from(batch.records.is_empty());
+        }
+    }
+    foreign.commit_transaction(patience).unwrap();
+    let end = Offset(4);
+    let (values, position) = read(&mut *consumer, |_, position| position == end);
+    assert_eq!((values, position), (vec!["open".into(), "behind".into()], end), "and a control record");
 }
 
 /// A lane's producer that was shut out is replaced by another, as long as the lane is ours.
