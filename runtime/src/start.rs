@@ -144,9 +144,9 @@ pub fn enter(
         if look.goes_on && options.accept_gap { gaps(bus, &look.history, components, plan, topics)? } else { Vec::new() };
     let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
     let start = Start { generation: look.generation, layout: layout.clone(), at, positions, accepted_gaps };
-    let entry = Entry { incarnation, fact: Fact::Start(start) }.encode();
-    let append = || bus.append_journal(journal, look.end, std::slice::from_ref(&entry));
-    let (Appended::At(at) | Appended::Behind { at }) = durable(Step::JournalStart, append)? else { return Ok(None) };
+    let entries = [Entry { incarnation, fact: Fact::Start(start) }.encode()];
+    let appended = durable(Step::JournalStart, || bus.append_journal(journal, look.end, &entries))?;
+    let (Appended::At(at) | Appended::Behind { at }) = appended else { return Ok(None) };
     let page = bus.read_journal(journal, Offset(0))?;
     if another_started(incarnation, &page.entries, look.end..at)? {
         return Ok(None);

@@ -20,7 +20,7 @@ pub(crate) enum Aim {
     Failpoint,
 }
 
-/// A life without anything special lasts up to so long.
+/// A life without anything special lasts up to so long, and twice as long as a recovery.
 const LIFE_MAX_MS: u64 = 600;
 /// How long a moment that is aimed at may take to come.
 const AIM_MAX: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ pub(crate) fn strike(process: &mut Process, aim: Aim, recovery: Duration, random
     let mut seen = Seen::default();
     match aim {
         Aim::Anywhen => {
-            let life = Duration::from_millis(random.below(LIFE_MAX_MS));
+            let life = Duration::from_millis(random.below(LIFE_MAX_MS + 2 * recovery.as_millis() as u64));
             process.wait_until(life, |p| {
                 seen.look(p);
                 false
