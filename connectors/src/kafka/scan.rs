@@ -76,19 +76,20 @@ fn scan(
     let (mut records, mut position, mut progress) = (Vec::new(), from, monotonic());
     while position < end {
         match ffi::poll(client, &name, TURN) {
-            Some(Event::Record { record, .. }) => {
+            Some(Event::Record { partition: of, record }) if of == partition => {
                 position = record.offset.next();
                 progress = monotonic();
                 if record.offset < end {
                     records.push(record);
                 }
             }
-            Some(Event::End { at, .. }) => position = position.max(at),
+            Some(Event::End { partition: of, at }) if of == partition => position = position.max(at),
             Some(Event::Failed { code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange, .. }) => {
                 return Ok(None);
             }
             Some(Event::Failed { code, .. }) => tracing::debug!(topic, partition, %code, "a fetch failed"),
-            None => {}
+            // Nothing, or what is left of the scan before.
+            Some(_) | None => {}
         }
         if progress.elapsed() > ANSWER {
             return Err(unavailable(&what, format!("nothing came for {} s", ANSWER.as_secs())));

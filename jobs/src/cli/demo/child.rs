@@ -2,9 +2,10 @@
 
 use crate::cli::process::ask_to_stop;
 use crate::{Error, Job, Result};
+use distributary_runtime::settings::Settings;
 use distributary_runtime::time::monotonic;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -21,13 +22,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Runs a job of this binary, with these settings and no others.
-    pub(super) fn start(job: Job, data_dir: &Path, settings: &[(&str, u64)]) -> Result<Self> {
-        let log = data_dir.join(format!("{job}.log"));
+    /// Runs a job of this binary, where `place` says, with these settings and no others.
+    pub(super) fn start(job: Job, place: &Settings, settings: &[(&str, u64)]) -> Result<Self> {
+        let log = place.data_dir.join(format!("{job}.log"));
         let failed = |source| Error::Io { what: format!("starting {job}"), source };
         let file = File::options().create(true).append(true).open(&log).map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["run", &job.to_string(), "--config", "/dev/null", "--data-dir"]).arg(data_dir);
+        command.args(["run", &job.to_string(), "--config", "/dev/null", "--data-dir"]).arg(&place.data_dir);
+        command.args(["--set", &format!("bus={}", place.bus_url())]);
         for (name, value) in settings {
             command.args(["--set", &format!("{name}={value}")]);
         }

@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// Another seed gives other payments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The bus it runs on, such as kafka://127.0.0.1:9092 (`./dev demo --bus kafka` starts one). Without it: a file in the folder.
+    #[arg(long, value_name = "URL")]
+    bus: Option<String>,
 }
 
 /// What is shown.
@@ -103,7 +106,8 @@ impl Args {
         let interrupted = Arc::new(AtomicBool::new(false));
         let flag = interrupted.clone();
         on_stop_signal(move || flag.store(true, Ordering::SeqCst))?;
-        let result = Demo::open(data_dir, options, interrupted.clone()).and_then(Demo::play);
+        let result = Demo::open(Settings { data_dir, bus: self.bus, ..Settings::default() }, options, interrupted.clone());
+        let result = result.and_then(Demo::play);
         if interrupted.load(Ordering::SeqCst) {
             return Ok(ExitCode::FAILURE);
         }
@@ -136,13 +140,12 @@ struct Demo {
 }
 
 impl Demo {
-    fn open(data_dir: PathBuf, options: Options, interrupted: Arc<AtomicBool>) -> Result<Self> {
-        let settings = Settings { data_dir, ..Settings::default() };
+    fn open(settings: Settings, options: Options, interrupted: Arc<AtomicBool>) -> Result<Self> {
         let bus = run::open_bus(&settings)?;
         for name in ["payments", ALERTS] {
             if !bus.create_topic(&TopicSpec::new(name, PARTITIONS))? {
-                let what = format!("topic `{name}` exists in {}", settings.data_dir.display());
-                return Err(Error::refused(what, "give the demo an empty folder, or none"));
+                let what = format!("topic `{name}` exists on {}", bus.describe());
+                return Err(Error::refused(what, "give the demo an empty folder (or none), and a bus of its own"));
             }
         }
         let missing = || Error::refused(format!("topic `{ALERTS}` is gone"), "run the demo again");
@@ -171,6 +174,7 @@ impl Demo {
         let [count, bad, twice, late] = [payments.count, payments.bad(), payments.duplicates(), payments.late()].map(grouped);
         let folder = self.settings.data_dir.display().to_string();
         self.stage.say(Voice::Quiet, "folder", folder)?;
+        self.stage.say(Voice::Quiet, "bus", self.bus.describe())?;
         self.stage.say(
             Voice::Plain,
             "payments",
@@ -223,7 +227,7 @@ impl Demo {
 
     fn start(&mut self, word: &str) -> Result<()> {
         for job in JOBS {
-            let running = Running::start(job, &self.settings.data_dir, &SETTINGS)?;
+            let running = Running::start(job, &self.settings, &SETTINGS)?;
             self.stage.say(Voice::Loud, word, format_args!("{job} (process {})", running.pid()))?;
             self.running.push(running);
         }
