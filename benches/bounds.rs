@@ -9,7 +9,7 @@ use common::payments::{Payment, RELAY, SPEND, Sender, user_of};
 use common::pipeline::{AfterCommit, PARTITIONS, Pipeline, Place};
 use common::process::{Memory, memory, mib, unix_us};
 use common::table::Table;
-use distributary_runtime::bus::{Bus, Offset};
+use distributary_runtime::bus::Offset;
 use distributary_runtime::error::Result;
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::time::monotonic;

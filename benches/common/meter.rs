@@ -3,7 +3,7 @@
 use super::payments::number;
 use super::pipeline::Place;
 use super::process::unix_us;
-use distributary_runtime::bus::{Bus, Offset, Record};
+use distributary_runtime::bus::{Offset, Record};
 use distributary_runtime::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -3,7 +3,7 @@
 use super::pipeline::Place;
 use super::process::unix_us;
 use distributary::{AsTimestamp, Event, Flow, Job, Timestamp, codec, topic, upsert};
-use distributary_runtime::bus::{Bus, NewRecord, Topic};
+use distributary_runtime::bus::{NewRecord, Topic};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::time::{WallTime, monotonic};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,6 @@
 
 use distributary::Job;
 use distributary::run;
-use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, Marker, NewRecord, Token, Topic, TopicSpec};
 use distributary_runtime::engine;
 use distributary_runtime::error::{Error, Result};
@@ -10,11 +9,10 @@ use distributary_runtime::journal::StartRequest;
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::pipeline::{Components, Connect, Minting, StartOptions};
 use distributary_runtime::report::Reports;
-use distributary_runtime::settings::{self, Settings};
+use distributary_runtime::settings::Settings;
 use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
-use distributary_runtime::time::{SystemClock, monotonic};
+use distributary_runtime::time::monotonic;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, park_timeout};
@@ -26,13 +24,20 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// How often something is looked at that nobody reports.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// Names the brokers of a Kafka to measure on: `./dev bench NAME --bus kafka` starts one.
+const KAFKA: &str = "BENCH_KAFKA";
+
+/// Topics that earlier measurements have left on a Kafka.
+fn is_ours(topic: &str) -> bool {
+    ["in", "out", "payments", "counts"].contains(&topic) || topic.starts_with("bench.")
+}
+
 /// The threads that belong to a pipeline.
 pub(crate) const ENGINE_THREADS: [&str; 2] = ["dst-", "timely:"];
 
 /// A bus and a place for checkpoints; they go with this value.
 pub(crate) struct Place {
     pub(crate) settings: Settings,
-    file: PathBuf,
     starts: AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -42,9 +47,22 @@ impl Place {
     pub(crate) fn new(adjust: impl FnOnce(&mut Settings)) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("distributary-bench-").tempdir();
         let folder = folder.map_err(|source| Error::Io { what: "making a temporary folder".into(), source })?;
-        let mut settings = Settings { data_dir: folder.path().to_path_buf(), ..Settings::default() };
+        let bus = std::env::var(KAFKA).ok().map(|brokers| format!("kafka://{brokers}"));
+        let mut settings = Settings { data_dir: folder.path().to_path_buf(), bus, ..Settings::default() };
         adjust(&mut settings);
-        Ok(Self { settings, file: folder.path().join("bus.sqlite"), starts: AtomicU64::new(0), _folder: folder })
+        let place = Self { settings, starts: AtomicU64::new(0), _folder: folder };
+        if place.is_on_kafka() {
+            let bus = place.client()?;
+            for topic in bus.topics()?.into_iter().filter(|topic| is_ours(&topic.spec.name)) {
+                bus.delete_topic(&topic.spec.name)?;
+            }
+        }
+        Ok(place)
+    }
+
+    /// Whether the bus is a Kafka that is there already, or a file of its own.
+    pub(crate) fn is_on_kafka(&self) -> bool {
+        self.settings.bus.is_some()
     }
 
     /// A number that no other start has: the bus is this value's alone.
@@ -52,19 +70,15 @@ impl Place {
         u128::from(self.starts.fetch_add(1, Ordering::Relaxed)) + 1
     }
 
-    /// A handle on the bus as another process has it: nothing is shared with the others but the file.
-    pub(crate) fn client(&self) -> Result<Arc<SqliteBus>> {
-        let durability = match self.settings.bus_durability {
-            settings::Durability::Normal => Durability::Normal,
-            settings::Durability::Full => Durability::Full,
-        };
-        Ok(Arc::new(SqliteBus::open(&self.file, Arc::new(SystemClock), durability)?))
+    /// A handle on the bus as another process has it: nothing is shared with the others but the file, or the brokers.
+    pub(crate) fn client(&self) -> Result<Arc<dyn Bus>> {
+        run::open_bus(&self.settings)
     }
 
     /// Makes a topic that is read.
     pub(crate) fn topic(&self, name: &str) -> Result<Topic> {
         let bus = self.client()?;
-        bus.create_topic(&TopicSpec::new(name, PARTITIONS))?;
+        bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(name, PARTITIONS) })?;
         let found = bus.topic(name)?;
         Ok(found.ok_or_else(|| distributary_runtime::bus::BusError::NoTopic(name.to_string()))?)
     }
