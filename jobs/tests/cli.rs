@@ -359,5 +359,5 @@ fn the_demo_ends_exactly() {
     assert!(shown.contains("kill -9") && shown.contains("restart"), "{shown}");
     assert!(shown.ends_with("lost=0 duplicated=0 kills=2 seed=3\n"), "{shown}");
     let (_, refused) = (cli.ok("demo --seconds 4 --rate 200 --data-dir d"), cli.refused("demo --data-dir d"));
-    assert!(refused.1.contains("give the demo an empty folder, or none"), "{}", refused.1);
+    assert!(refused.1.contains("give the demo an empty folder (or none), and a bus of its own"), "{}", refused.1);
 }
