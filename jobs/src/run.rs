@@ -5,15 +5,13 @@ use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::stdout::StdoutSink;
-use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
+use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::Bus;
 use distributary_runtime::metrics::Metrics;
-use distributary_runtime::pipeline::Topics;
 use distributary_runtime::pipeline::{Components, Connect, Pipeline};
-use distributary_runtime::plan::{SinkNode, SinkTarget};
+use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::settings::{self, Settings};
-use distributary_runtime::sink::LaneGroup;
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::collections::BTreeMap;
@@ -126,14 +124,4 @@ pub(crate) fn target_name(target: &SinkTarget) -> String {
         SinkTarget::JsonLines { path } => path.clone(),
         SinkTarget::Stdout => "stdout".to_string(),
     }
-}
-
-fn topic_sinks(bus: Arc<dyn Bus>, sinks: &[&SinkNode], topics: &Topics) -> Arc<dyn LaneGroup> {
-    let open = sinks.iter().filter_map(|sink| match &sink.target {
-        SinkTarget::Topic { name, form } => {
-            topics.get(name).map(|topic| TopicSink { sink: sink.sink, topic: topic.id, form: *form })
-        }
-        _ => None,
-    });
-    Arc::new(TopicSinks::new(bus, open.collect()))
 }

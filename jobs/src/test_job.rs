@@ -135,7 +135,7 @@ impl TestJob {
         self.settle();
         let mut net: BTreeMap<(Option<String>, String), i64> = BTreeMap::new();
         let upsert = self.plan.sinks().any(|s| {
-            matches!(&s.target, SinkTarget::Topic { name, form } if name == sink && *form == distributary_runtime::bus::TopicForm::Upsert)
+            matches!(&s.target, SinkTarget::Topic { name, form, .. } if name == sink && *form == distributary_runtime::bus::TopicForm::Upsert)
         });
         if upsert {
             let mut newest = BTreeMap::new();

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, millis, mins, secs, sum, topic, tumbling, upsert};
-use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
+use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
@@ -18,7 +18,6 @@ use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, Fact, History, Incarnation, StartRequest};
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::pipeline::{Components, Minting, StartOptions};
-use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::{Command, Report, Reports};
 use distributary_runtime::response::Response;
 use distributary_runtime::settings::Settings;
@@ -221,6 +220,9 @@ impl Bus for Flaky {
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError> {
         self.bus.produce(topic, records)
     }
+    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+        self.maybe(|| self.bus.append(writer, records))
+    }
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {
         self.maybe(|| self.bus.consumer(topic, positions))
     }
@@ -315,13 +317,7 @@ impl World {
             bus,
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
-            connect: Arc::new(move |_, sinks, topics| {
-                let sink = |s: &&distributary_runtime::plan::SinkNode| match &s.target {
-                    SinkTarget::Topic { name, form } => TopicSink { sink: s.sink, topic: topics[name].id, form: *form },
-                    other => panic!("{other}: only topics here"),
-                };
-                Ok(Arc::new(TopicSinks::new(to.clone(), sinks.iter().map(sink).collect())))
-            }),
+            connect: Arc::new(move |_, sinks, topics| Ok(topic_sinks(to.clone(), sinks, topics))),
             metrics: Metrics::new("test"),
             status: Arc::new(|_| {}),
         };

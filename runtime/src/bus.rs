@@ -329,6 +329,32 @@ pub trait Bus: Send + Sync {
     /// No such topic or partition, or a record is too large: nothing was written. The bus failed: what stands is unknown.
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError>;
 
+    /// Appends records of one writer to several topics, in the order given; every record names its partition. Returns the offset of
+    /// each. Only one call of a writer may run at a time; when it has failed, nothing of it is sent any more.
+    ///
+    /// # Errors
+    /// As [`Bus::produce`]; when the bus failed, some of the records may stand, of each partition the first ones.
+    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError>;
+
+    /// What a reader may see of a partition from `from` to in front of `to`, which must be offsets that it has had.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`].
+    fn read(&self, topic: TopicId, partition: u32, from: Offset, to: Offset) -> Result<Vec<Record>, BusError> {
+        let (mut records, mut position) = (Vec::new(), from);
+        if from >= to {
+            return Ok(records);
+        }
+        let mut consumer = self.consumer(topic, &[(partition, from)])?;
+        while position < to {
+            for batch in consumer.poll(Duration::from_millis(100))? {
+                position = batch.position;
+                records.extend(batch.records.into_iter().filter(|record| record.offset < to));
+            }
+        }
+        Ok(records)
+    }
+
     /// Reads the given partitions from the given positions on.
     ///
     /// # Errors

@@ -91,6 +91,9 @@ pub enum SinkTarget {
         name: String,
         /// Append or upsert.
         form: TopicForm,
+        /// How it is written exactly once.
+        #[serde(default, skip_serializing_if = "TopicLane::is_default")]
+        lane: TopicLane,
     },
     /// A file of JSON lines.
     JsonLines {
@@ -106,11 +109,31 @@ pub enum SinkTarget {
     },
 }
 
+/// How a topic is written exactly once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopicLane {
+    /// Together with all other such topics of the pipeline and a marker, in one atomic step.
+    #[default]
+    Transactional,
+    /// Behind what its tail shows of the results: the log is the marker.
+    Tail,
+}
+
+impl TopicLane {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl fmt::Display for SinkTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Topic { name, form: TopicForm::Append } => write!(f, "topic {name} (append)"),
-            Self::Topic { name, form: TopicForm::Upsert } => write!(f, "topic {name} (upsert)"),
+            Self::Topic { name, form, lane } => {
+                let form = if *form == TopicForm::Append { "append" } else { "upsert" };
+                let lane = if *lane == TopicLane::Tail { ", tail lane" } else { "" };
+                write!(f, "topic {name} ({form}{lane})")
+            }
             Self::JsonLines { path } => write!(f, "file {path}"),
             Self::Stdout => f.write_str("stdout"),
             Self::Memory { name } => write!(f, "memory {name}"),

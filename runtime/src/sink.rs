@@ -109,6 +109,8 @@ pub struct LaneContext {
     pub generation: u32,
     /// Number of this lane within its group.
     pub lane: u32,
+    /// The newest epoch that the journal holds: nothing behind it can have been written.
+    pub last_epoch: Epoch,
 }
 
 /// Sinks that share lanes: all topic sinks of a pipeline are one group, a file is a group of its own.

@@ -3,7 +3,7 @@
 use crate::unruly_bus::UnrulyBus;
 use distributary::{Event, Flow, Job, Timestamp, job, run, topic};
 use distributary_connectors::sinks::memory::MemorySink;
-use distributary_connectors::sinks::topic::{TopicSink, TopicSinks};
+use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, NewRecord, Offset, PartitionOffsets, Record, TopicId, TopicSpec};
 use distributary_runtime::engine;
@@ -213,12 +213,10 @@ impl Rig {
     fn connect(&self) -> Arc<distributary_runtime::pipeline::Connect> {
         let (bus, memory) = (self.bus.clone(), self.memory.clone());
         Arc::new(move |_, sinks: &[&SinkNode], topics: &Topics| -> Result<Arc<dyn LaneGroup>> {
-            let open = sinks.iter().filter_map(|sink| match &sink.target {
-                SinkTarget::Topic { name, form } => Some(TopicSink { sink: sink.sink, topic: topics[name].id, form: *form }),
-                _ => None,
-            });
-            let open: Vec<_> = open.collect();
-            if open.is_empty() { Ok(Arc::new(memory.clone())) } else { Ok(Arc::new(TopicSinks::new(bus.clone(), open))) }
+            match sinks.first().map(|sink| &sink.target) {
+                Some(SinkTarget::Topic { .. }) => Ok(topic_sinks(bus.clone(), sinks, topics)),
+                _ => Ok(Arc::new(memory.clone())),
+            }
         })
     }
 

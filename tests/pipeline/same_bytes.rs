@@ -99,7 +99,7 @@ fn assert_same(job: Job, topic: &str, records: Vec<NewRecord>) {
 }
 
 fn topic_of(target: &SinkTarget) -> Option<(String, TopicForm)> {
-    let SinkTarget::Topic { name, form } = target else { return None };
+    let SinkTarget::Topic { name, form, .. } = target else { return None };
     Some((name.clone(), *form))
 }
 

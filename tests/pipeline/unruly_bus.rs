@@ -179,6 +179,12 @@ impl Bus for UnrulyBus {
         self.inner.produce(topic, records)
     }
 
+    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>> {
+        self.shared.answer()?;
+        let offsets = self.inner.append(writer, records)?;
+        self.shared.answer_of_write(offsets)
+    }
+
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>> {
         self.shared.answer()?;
         let inner = self.inner.consumer(topic, positions)?;

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer, ProducerContext};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// One look at the answers.
@@ -32,7 +32,14 @@ struct Answers(Mutex<Vec<Option<Result<Offset, KafkaError>>>>);
 /// A producer, and the topics it knows.
 struct Producing {
     producer: BaseProducer<Answers>,
-    topics: BTreeSet<String>,
+    topics: BTreeSet<Arc<str>>,
+}
+
+/// A record and where it goes.
+pub(super) struct Placed<'a> {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u32,
+    pub(super) record: &'a NewRecord,
 }
 
 impl Appender {
@@ -40,32 +47,29 @@ impl Appender {
         Self { settings, producer: Mutex::default() }
     }
 
-    /// Appends records, each to the partition given, and returns their offsets.
+    /// Appends records and returns their offsets.
     ///
     /// # Errors
     /// How many of them stand is unknown.
-    pub(super) fn append(&self, topic: &str, records: &[(u32, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+    pub(super) fn append(&self, what: &str, records: &[Placed<'_>]) -> Result<Vec<Offset>, BusError> {
         let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut producing = match held.take() {
             Some(producing) => producing,
             None => Producing { producer: self.settings.appender(Answers::default())?, topics: BTreeSet::new() },
         };
-        let failed = |e| unavailable(&format!("appending to `{topic}`"), e);
-        if !producing.topics.contains(topic) {
-            learn(producing.producer.client(), topic).map_err(failed)?;
-            producing.topics.insert(topic.to_string());
-        }
-        let offsets = append(&producing.producer, topic, records).map_err(failed)?;
+        let failed = |e| unavailable(&format!("appending to `{what}`"), e);
+        learn_all(&producing.producer, &mut producing.topics, records).map_err(failed)?;
+        let offsets = append(&producing.producer, records).map_err(failed)?;
         *held = Some(producing);
         Ok(offsets)
     }
 }
 
-fn append(producer: &BaseProducer<Answers>, topic: &str, records: &[(u32, NewRecord)]) -> Result<Vec<Offset>, KafkaError> {
+fn append(producer: &BaseProducer<Answers>, records: &[Placed<'_>]) -> Result<Vec<Offset>, KafkaError> {
     let answers = producer.context();
     *answers.lock() = records.iter().map(|_| None).collect();
-    for (index, (partition, record)) in records.iter().enumerate() {
-        send(producer, topic, *partition, record, index)?;
+    for (index, placed) in records.iter().enumerate() {
+        send(producer, placed, index)?;
     }
     // Ends, because every message has a time-out of its own.
     while producer.in_flight_count() > 0 {
@@ -75,19 +79,32 @@ fn append(producer: &BaseProducer<Answers>, topic: &str, records: &[(u32, NewRec
     answers.into_iter().map(|answer| answer.unwrap_or(Err(KafkaError::Canceled))).collect()
 }
 
+/// Makes a producer know the topics of these records.
+pub(super) fn learn_all<C: ProducerContext<NoCustomPartitioner>>(
+    producer: &BaseProducer<C>,
+    known: &mut BTreeSet<Arc<str>>,
+    records: &[Placed<'_>],
+) -> Result<(), KafkaError> {
+    for Placed { topic, .. } in records {
+        if !known.contains(topic) {
+            learn(producer.client(), topic)?;
+            known.insert(topic.clone());
+        }
+    }
+    Ok(())
+}
+
 /// Hands a record to a producer, waiting for room in its queue.
 pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
     producer: &BaseProducer<C>,
-    topic: &str,
-    partition: u32,
-    record: &NewRecord,
+    Placed { topic, partition, record }: &Placed<'_>,
     opaque: C::DeliveryOpaque,
 ) -> Result<(), KafkaError> {
     let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(value) })
     });
     let mut message: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, opaque)
-        .partition(partition as i32)
+        .partition(*partition as i32)
         .timestamp(record.timestamp.max(EARLIEST).0)
         .headers(headers);
     message.key = record.key.as_deref();

@@ -10,12 +10,11 @@
 //! aborted by request, for the same reason.
 
 use super::Shared;
-use super::append::send;
+use super::append::{Placed, learn_all, send};
 use super::client::{RETRY_BACKOFF, TRANSACTION, Voice, learn};
 use super::fault::unavailable;
 use super::ffi;
 use super::marker::{self, Held, Place};
-use crate::rules::check_record;
 use distributary_runtime::bus::{BusError, LaneCommit, Marker, NewRecord, Token};
 use distributary_runtime::time::{Clock, monotonic};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -49,13 +48,6 @@ struct Owner {
     topics: BTreeSet<Arc<str>>,
 }
 
-/// A record and where it goes.
-struct Placed<'a> {
-    topic: Arc<str>,
-    partition: u32,
-    record: &'a NewRecord,
-}
-
 /// Why a lane is entered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entry {
@@ -86,7 +78,7 @@ impl Lanes {
     }
 
     pub(super) fn commit(&self, commit: &LaneCommit) -> Result<(), BusError> {
-        let records = self.places(commit)?;
+        let records = self.shared.places(&commit.records)?;
         let slot = self.slot(&commit.lane);
         let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let mut owner = match owned.take() {
@@ -119,33 +111,6 @@ impl Lanes {
         }
         *owned = Some(owner);
         Ok(())
-    }
-
-    /// Where each record goes, by name; everything that can be seen to be wrong is seen before anything is written.
-    fn places<'a>(&self, commit: &'a LaneCommit) -> Result<Vec<Placed<'a>>, BusError> {
-        let mut wanted = BTreeMap::new();
-        for (topic, record) in &commit.records {
-            let partitions = wanted.entry(*topic).or_insert(0);
-            *partitions = record.partition.map_or(1, |p| p + 1).max(*partitions);
-        }
-        let mut known = BTreeMap::new();
-        for (topic, partitions) in wanted {
-            let found = self.shared.topics.recent(topic, partitions)?;
-            known.insert(topic, (Arc::<str>::from(found.name.as_str()), found));
-        }
-        let mut places = Vec::with_capacity(commit.records.len());
-        for (topic, record) in &commit.records {
-            let Some((name, known)) = known.get(topic) else { unreachable!("every topic was looked up") };
-            let Some(partition) = record.partition else {
-                return Err(BusError::Invalid(format!("a lane's record for `{name}` names no partition")));
-            };
-            if partition >= known.partitions {
-                return Err(BusError::NoPartition { topic: name.to_string(), partition });
-            }
-            check_record(name, known.form, record)?;
-            places.push(Placed { topic: name.clone(), partition, record });
-        }
-        Ok(places)
     }
 
     fn enter(&self, lane: &str, token: Token, entry: Entry) -> Result<Owner, BusError> {
@@ -217,17 +182,12 @@ fn found(commit: &LaneCommit, marker: Option<Marker>) -> Found {
 /// of the commit alone tells whether it can have been sent twice.
 fn transaction(owner: &mut Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<Duration, KafkaError> {
     let Owner { producer, place, topics, .. } = owner;
-    for topic in records.iter().map(|placed| &placed.topic) {
-        if !topics.contains(topic) {
-            learn(producer.client(), topic)?;
-            topics.insert(topic.clone());
-        }
-    }
+    learn_all(producer, topics, records)?;
     producer.begin_transaction()?;
-    for Placed { topic, partition, record } in records {
-        send(producer, topic, *partition, record, ())?;
+    for placed in records {
+        send(producer, placed, ())?;
     }
-    send(producer, &place.topic, place.partition, marker, ())?;
+    send(producer, &Placed { topic: place.topic.as_str().into(), partition: place.partition, record: marker }, ())?;
     let start = monotonic();
     while !ffi::flush(producer, FLUSH_TURN) {
         // Failures of single records lie in a queue, and count until they are taken; the commit then fails.

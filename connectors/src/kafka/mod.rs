@@ -27,13 +27,13 @@ mod watch;
 pub use client::KafkaSettings;
 
 use crate::rules::{RECORD_BYTES_MAX, check_record};
-use append::{Appender, EARLIEST};
+use append::{Appender, EARLIEST, Placed};
 use bytes::Bytes;
 use client::{Asker, Isolation};
 use consumer::KafkaConsumer;
 use distributary_runtime::bus::{
-    Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
-    Topic, TopicId, TopicSpec,
+    Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Record,
+    Token, Topic, TopicId, TopicSpec,
 };
 use distributary_runtime::key::java_partition;
 use distributary_runtime::time::{Clock, WallTime};
@@ -42,7 +42,8 @@ use groups::Groups;
 use lanes::Lanes;
 use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
 use scan::Scanner;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use topics::Topics;
 
 /// The bus on a Kafka cluster. Clients are made when they are needed first.
@@ -52,6 +53,8 @@ pub struct KafkaBus {
     /// For journals apart from the rest: a pipeline does not wait for what else its process writes.
     journals: Appender,
     records: Appender,
+    /// Of each writer of its own.
+    writers: Mutex<BTreeMap<String, Arc<Appender>>>,
     lanes: Lanes,
     groups: Groups,
 }
@@ -66,6 +69,35 @@ struct Shared {
     /// To this one they end where the next record goes.
     uncommitted: Arc<Asker>,
     scanner: Arc<Scanner>,
+}
+
+impl Shared {
+    /// Where each record goes, by name; everything that can be seen to be wrong is seen before anything is written.
+    fn places<'a>(&self, records: &'a [(TopicId, NewRecord)]) -> Result<Vec<Placed<'a>>, BusError> {
+        let mut wanted = BTreeMap::new();
+        for (topic, record) in records {
+            let partitions = wanted.entry(*topic).or_insert(0);
+            *partitions = record.partition.map_or(1, |p| p + 1).max(*partitions);
+        }
+        let mut known = BTreeMap::new();
+        for (topic, partitions) in wanted {
+            let found = self.topics.recent(topic, partitions)?;
+            known.insert(topic, (Arc::<str>::from(found.name.as_str()), found));
+        }
+        let mut places = Vec::with_capacity(records.len());
+        for (topic, record) in records {
+            let Some((name, known)) = known.get(topic) else { unreachable!("every topic was looked up") };
+            let Some(partition) = record.partition else {
+                return Err(BusError::Invalid(format!("a record for `{name}` names no partition")));
+            };
+            if partition >= known.partitions {
+                return Err(BusError::NoPartition { topic: name.to_string(), partition });
+            }
+            check_record(name, known.form, record)?;
+            places.push(Placed { topic: name.clone(), partition, record });
+        }
+        Ok(places)
+    }
 }
 
 impl KafkaBus {
@@ -87,6 +119,7 @@ impl KafkaBus {
         Ok(Self {
             journals: Appender::new(settings.clone()),
             records: Appender::new(settings.clone()),
+            writers: Mutex::default(),
             lanes: Lanes::new(shared.clone(), clock.clone()),
             groups: Groups::new(settings, committed),
             shared,
@@ -174,8 +207,25 @@ impl Bus for KafkaBus {
             }
             placed.push((partition, record));
         }
-        let offsets = self.records.append(&known.name, &placed)?;
+        let topic: Arc<str> = known.name.as_str().into();
+        let places: Vec<_> =
+            placed.iter().map(|(partition, record)| Placed { topic: topic.clone(), partition: *partition, record }).collect();
+        let offsets = self.records.append(&topic, &places)?;
         Ok(placed.iter().zip(offsets).map(|((partition, _), offset)| (*partition, offset)).collect())
+    }
+
+    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+        let placed = self.shared.places(records)?;
+        let appender = {
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Appender::new(self.shared.settings.clone()));
+            writers.entry(writer.to_string()).or_insert_with(new).clone()
+        };
+        appender.append(writer, &placed)
+    }
+
+    fn read(&self, topic: TopicId, partition: u32, from: Offset, to: Offset) -> Result<Vec<Record>, BusError> {
+        self.shared.scanner.scan(&self.shared.topics.recent(topic, partition + 1)?.name, partition, from, to)
     }
 
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {
@@ -187,10 +237,12 @@ impl Bus for KafkaBus {
         let timestamp = self.clock.now();
         let record = |entry: &Vec<u8>| {
             let value = Some(Bytes::copy_from_slice(entry));
-            (0, NewRecord { partition: Some(0), timestamp, key: None, value, headers: Vec::new() })
+            NewRecord { partition: Some(0), timestamp, key: None, value, headers: Vec::new() }
         };
         let records: Vec<_> = entries.iter().map(record).collect();
-        let offsets = self.journals.append(&known.name, &records)?;
+        let topic: Arc<str> = known.name.as_str().into();
+        let placed: Vec<_> = records.iter().map(|record| Placed { topic: topic.clone(), partition: 0, record }).collect();
+        let offsets = self.journals.append(&topic, &placed)?;
         let follow = offsets.iter().enumerate().all(|(n, at)| at.0 == expected.0 + n as u64);
         match offsets.first() {
             Some(at) if !follow => Ok(Appended::Behind { at: *at }),

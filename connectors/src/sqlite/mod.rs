@@ -215,6 +215,16 @@ impl Bus for SqliteBus {
         })
     }
 
+    fn append(&self, _writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+        self.write("appending records", |tx| {
+            let mut appender = Appender::new(tx)?;
+            let place = |(topic, record): &(TopicId, NewRecord)| appender.append(*topic, record).map(|(_, offset)| offset);
+            let offsets = records.iter().map(place).collect::<fault::Result<_>>()?;
+            appender.finish()?;
+            Ok(offsets)
+        })
+    }
+
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {
         let opened = consumer::SqliteConsumer::open(self.place.clone(), self.signal.clone(), topic);
         let mut consumer = opened.map_err(|e| e.while_doing("opening a consumer"))?;

@@ -25,7 +25,7 @@ pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topic
     let mut topics = sources.clone();
     let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
     for sink in plan.sinks() {
-        let SinkTarget::Topic { name, form } = &sink.target else { continue };
+        let SinkTarget::Topic { name, form, .. } = &sink.target else { continue };
         let topic = match begun.and_then(|layout| layout.output(name)) {
             Some(output) => written(bus, output)?,
             None => {
@@ -84,7 +84,7 @@ pub fn check_features(bus: &dyn Bus, plan: &Plan) -> Result<()> {
     let has = bus.features();
     let writes = |wanted: Option<TopicForm>| {
         plan.sinks().find_map(|sink| match &sink.target {
-            SinkTarget::Topic { name, form } if wanted.is_none_or(|wanted| wanted == *form) => Some(name.as_str()),
+            SinkTarget::Topic { name, form, .. } if wanted.is_none_or(|wanted| wanted == *form) => Some(name.as_str()),
             _ => None,
         })
     };

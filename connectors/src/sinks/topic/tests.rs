@@ -1,7 +1,8 @@
 //! Goal: what stands in the output topics after commits, repeated, out of order, and by two incarnations. Method: runs
 //! written by hand, the embedded bus in memory.
 
-use super::{TopicSink, TopicSinks};
+use super::TopicSinks;
+use crate::sinks::TopicSink;
 use crate::sqlite::SqliteBus;
 use distributary_runtime::bus::{Bus, BusError, Marker, Record, Token, TopicForm, TopicId, TopicSpec};
 use distributary_runtime::error::Error;
@@ -37,7 +38,9 @@ fn stage() -> Stage {
 
 impl Stage {
     fn lane(&self, lane: u32) -> Box<dyn LaneSink> {
-        self.sinks.open(&LaneContext { pipeline: "fraud.spend/streaming".to_string(), generation: 2, lane }).unwrap()
+        self.sinks
+            .open(&LaneContext { pipeline: "fraud.spend/streaming".to_string(), generation: 2, lane, last_epoch: Epoch(0) })
+            .unwrap()
     }
 
     fn records(&self, topic: TopicId, partition: u32) -> Vec<Record> {
@@ -102,6 +105,7 @@ fn a_record_says_who_wrote_it_when_and_what_it_is() {
             ("pipeline", "fraud.spend/streaming"),
             ("generation", "2"),
             ("epoch", "7"),
+            ("index", "0"),
             ("id", "0/0@41"),
             ("op", "-"),
             ("mine", "x")
