@@ -30,7 +30,7 @@ const BROKERS: &str = "BENCH_KAFKA";
 /// Process id of the broker, if its CPU time is to be measured.
 const BROKER_PID: &str = "BENCH_KAFKA_PID";
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "what",
     "job",
     "interval_ms",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 12] = [
     "broker_cpu_s_per_million",
     "engine_peak_mib",
     "busy_cores",
+    "others_cores",
 ];
 
 /// Measures latency and throughput on Kafka.

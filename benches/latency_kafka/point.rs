@@ -4,6 +4,7 @@ use super::cluster::{Result, fresh_topics, wait};
 use super::engine::{Engine, cpu, machine_cpu, peak_mib};
 use super::load::Load;
 use super::meter::{Meter, Shape};
+use super::process::process_cpu;
 use super::{JobName, What, name};
 use distributary_runtime::time::monotonic;
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ struct Used {
     engine: Option<Duration>,
     broker: Option<Duration>,
     machine: Option<Duration>,
+    load_tool: Duration,
 }
 
 impl Point {
@@ -88,6 +90,7 @@ impl Point {
         let problem = sent.problem.or(drained).or_else(|| read.problem(shape, &schedule, sent.events));
 
         let ms = |quantile| read.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let cores = |used: Option<Duration>| used.map(|used| used.as_secs_f64() / lasted.as_secs_f64());
         let per_million = |used: Option<Duration>| used.map(|used| used.as_secs_f64() / events as f64 * 1e6);
         Ok(self.result(json!({
             "outputs": read.latencies.len(),
@@ -100,7 +103,8 @@ impl Point {
             "engine_cpu_s_per_million": per_million(used.engine.filter(|_| !setup.restart)),
             "broker_cpu_s_per_million": per_million(used.broker),
             "engine_peak_mib": peak,
-            "busy_cores": used.machine.map(|used| used.as_secs_f64() / lasted.as_secs_f64()),
+            "busy_cores": cores(used.machine),
+            "others_cores": cores(used.by_others()).filter(|_| !setup.restart),
             "worst_after_kill_ms": setup.restart.then_some(read.worst_after_kill as f64 / 1e3),
             "problem": problem,
         })))
@@ -166,6 +170,7 @@ impl Used {
             engine: engine.and_then(|engine| cpu(engine.pid())),
             broker: setup.broker_pid.and_then(cpu),
             machine: machine_cpu(),
+            load_tool: process_cpu(),
         }
     }
 
@@ -175,6 +180,13 @@ impl Used {
             engine: since(self.engine, before.engine),
             broker: since(self.broker, before.broker),
             machine: since(self.machine, before.machine),
+            load_tool: self.load_tool.saturating_sub(before.load_tool),
         }
+    }
+
+    /// What nobody here has used: if it is much, the machine was not free for the measurement.
+    fn by_others(&self) -> Option<Duration> {
+        let ours = self.engine.unwrap_or_default() + self.broker? + self.load_tool;
+        Some(self.machine?.saturating_sub(ours))
     }
 }
