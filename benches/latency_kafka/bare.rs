@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Duration;
 
+/// More than this is not put into one transaction.
+const RECORDS_MAX: usize = 50_000;
+
 /// What a process of a bare loop is told.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Args {
@@ -84,22 +87,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let interval = Duration::from_millis(args.interval_ms);
     let mut close = monotonic() + interval;
     loop {
-        let mut read = false;
-        // At least once: what came while the last commit ran is taken even if that lasted longer than the interval.
-        while let Some(message) = consumer.poll(close.saturating_duration_since(monotonic())) {
+        let mut read = 0;
+        // What has gathered while the last commit ran is taken in any case, however late it is.
+        while read < RECORDS_MAX
+            && let Some(message) = consumer.poll(close.saturating_duration_since(monotonic()))
+        {
             let message = message?;
             match args.job {
                 JobName::Relay => work.relay(message.payload().unwrap_or_default())?,
                 JobName::Spend => work.spend(message.payload().unwrap_or_default())?,
             }
             position.set_partition_offset("in", message.partition(), Offset::Offset(message.offset() + 1))?;
-            read = true;
-            if monotonic() >= close {
-                break;
-            }
+            read += 1;
         }
         close = monotonic().max(close) + interval;
-        if !read {
+        if read == 0 {
             continue;
         }
         work.close_spend()?;
