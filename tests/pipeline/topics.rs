@@ -15,11 +15,28 @@ fn a_missing_source_topic_is_refused_at_start() {
 }
 
 #[test]
-fn a_sink_topic_of_another_form_is_refused_at_start() {
+fn a_job_that_appends_is_refused_a_compacted_topic() {
     let rig = Rig::new();
     rig.topic("payments", 1);
     rig.create(&TopicSpec::upsert("fraud.copies", 1));
     assert_says(&rig.refusal(copies), "sink topic `fraud.copies` has the form", "write to another topic");
+}
+
+/// Its readers see every state of a key, not only the newest: more than they need, and nothing wrong.
+#[test]
+fn a_job_that_upserts_may_write_to_a_topic_that_is_not_compacted() {
+    #[job(team = "fraud")]
+    fn newest(flow: &Flow) -> Result<()> {
+        flow.read::<Payment>()?.to(upsert("fraud.newest"));
+        Ok(())
+    }
+    let rig = Rig::new();
+    rig.topic("payments", 1);
+    rig.topic("fraud.newest", 1);
+    rig.publish("payments", payments(0..3));
+    let running = rig.start(newest);
+    assert_eq!(ids(&rig.read("fraud.newest", 3)), ids_of(0..3));
+    running.stop();
 }
 
 #[test]

@@ -32,14 +32,22 @@ use crate::{Error, Job, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use context::{Context, Global};
 use distributary_runtime::response::Response;
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// The `main` of a binary with these jobs; [`crate::main!`] calls it.
 #[must_use]
 pub fn main(jobs: &[Job]) -> ExitCode {
+    main_with(jobs, std::env::args_os())
+}
+
+/// As [`main`], with arguments of the caller's choice, for a binary with a command line of its own. The first argument is the
+/// binary's name.
+#[must_use]
+pub fn main_with(jobs: &[Job], arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Wrong arguments end the process here, with the usage.
-    let matches = command(jobs).get_matches();
+    let matches = command(jobs).get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let context = Context::new(jobs, cli.global);
     match cli.command.run(&context) {

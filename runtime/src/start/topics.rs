@@ -20,7 +20,8 @@ pub fn sources(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
 /// the generation is created.
 ///
 /// # Errors
-/// A sink's topic has another form, or is not the one that holds the results.
+/// A sink would append to a compacted topic, which keeps only the newest record of each key, or its topic is not the one that
+/// holds the results.
 pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topics) -> Result<Topics> {
     let mut topics = sources.clone();
     let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
@@ -34,7 +35,12 @@ pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topic
                 ensure(bus, &spec)?
             }
         };
-        if topic.spec.form != *form {
+        if topic.spec.form != *form && *form == TopicForm::Upsert {
+            tracing::warn!(
+                topic = %name,
+                "sink topic is not compacted: it keeps every state of a key until its retention deletes them all, the newest too"
+            );
+        } else if topic.spec.form != *form {
             let what = format!("sink topic `{name}` has the form {:?}, the job writes {form:?}", topic.spec.form);
             return Err(Error::refused(what, "write to another topic, or delete this one"));
         }
