@@ -20,7 +20,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn open(group: &dyn LaneGroup, lane: u32) -> Box<dyn LaneSink> {
-    group.open(&LaneContext { pipeline: "fraud.spend/streaming".to_string(), generation: 1, lane, last_epoch: Epoch(0) }).unwrap()
+    group
+        .open(&LaneContext { pipeline: "fraud.spend/streaming".to_string(), generation: 1, lane, lanes: 2, last_epoch: Epoch(0) })
+        .unwrap()
 }
 
 fn marker(epoch: u64) -> Marker {

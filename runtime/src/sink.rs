@@ -109,6 +109,8 @@ pub struct LaneContext {
     pub generation: u32,
     /// Number of this lane within its group.
     pub lane: u32,
+    /// How many lanes write; one with this number or a greater one is only fenced.
+    pub lanes: u32,
     /// The newest epoch that the journal holds: nothing behind it can have been written.
     pub last_epoch: Epoch,
 }

@@ -200,8 +200,8 @@ pub fn open_lanes(
         let group_lanes = (components.connect)(group, &sinks, topics)?;
         // Lanes there were more of before are fenced as well: nobody writes them any more.
         for lane in 0..lanes.max(entered.lanes_before) {
-            let last_epoch = entered.history.last_epoch;
-            let context = LaneContext { pipeline: pipeline.name.clone(), generation: entered.generation, lane, last_epoch };
+            let (pipeline, last_epoch) = (pipeline.name.clone(), entered.history.last_epoch);
+            let context = LaneContext { pipeline, generation: entered.generation, lane, lanes, last_epoch };
             let mut sink = group_lanes.open(&context)?;
             let marker = durable(Step::LaneFence, || sink.fence(entered.token))?;
             let name = format!("{group}/{lane}");

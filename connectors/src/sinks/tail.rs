@@ -7,17 +7,17 @@
 //! - *Twice*: what stands already is passed over.
 //! - *Out of order*: passed over too, for it lies before what stands.
 //! - *After a crash*: each partition goes on behind its own tail.
-//! - *Two incarnations*: nothing shuts the old one out; its journal tells it that it is old, before it can bind anything new. What it had
-//!   sent, or sends when it is woken, repeats what the new one writes, and readers drop it by its place. Who finds a
-//!   greater place than its own stops. In an upsert topic a late record would outlive the newer state of its key, so the lane writes
-//!   that state again.
+//! - *Two incarnations*: nothing shuts the old one out; the journal tells it that it is old, before it can bind anything new. What it had
+//!   sent, or sends when it is woken, repeats what the new one writes, and readers drop it by its place; where it is ahead,
+//!   the new one goes on behind it. In an upsert topic a late record would outlive the newer state of its key, so the lane
+//!   writes that state again.
 //!
 //! A pipeline is the only writer of such a topic; records that others put there stay, and are passed over with a warning.
 
 mod log;
 
 use super::frame::{Frame, Frames, Place, TopicSink};
-use distributary_runtime::bus::{Bus, BusError, Marker, NewRecord, Offset, Token, TopicForm, TopicId};
+use distributary_runtime::bus::{Bus, BusError, Marker, NewRecord, Offset, PartitionOffsets, Token, TopicForm, TopicId};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
 use distributary_runtime::time::Epoch;
@@ -55,6 +55,7 @@ impl LaneGroup for TailSinks {
             frames: Frames::new(&context.pipeline, &self.sinks),
             context: context.clone(),
             tails: BTreeMap::new(),
+            fenced: false,
             gaps: Vec::new(),
             visible: None,
         }))
@@ -68,6 +69,7 @@ struct TailLane {
     frames: Frames,
     context: LaneContext,
     tails: BTreeMap<(TopicId, u32), Tail>,
+    fenced: bool,
     /// Where somebody else wrote between, and nobody has looked yet.
     gaps: Vec<Gap>,
     /// Up to where this incarnation has written; what stood before does not say so of all partitions together.
@@ -90,8 +92,6 @@ struct Gap {
     partition: u32,
     from: Offset,
     to: Offset,
-    /// The place of the last result in front of it.
-    behind: Option<Place>,
 }
 
 impl LaneSink for TailLane {
@@ -100,10 +100,10 @@ impl LaneSink for TailLane {
         let known = self.visible.map_or(self.context.last_epoch, |marker| marker.epoch);
         let mut tails = BTreeMap::new();
         for topic in self.forms.keys() {
-            for at in self.bus.offsets(*topic)? {
+            for at in self.own(*topic)? {
                 let log = Log { bus: &*self.bus, topic: *topic, partition: at.partition, pipeline: &self.context.pipeline };
                 let (place, late) = log.last_place(&at)?;
-                if self.tails.is_empty() {
+                if !self.fenced {
                     self.check(place, known, &log)?;
                     // An incarnation before this one may have ended before it looked.
                     self.gaps.extend(late);
@@ -111,36 +111,32 @@ impl LaneSink for TailLane {
                 tails.insert((*topic, at.partition), Tail { end: at.end, place });
             }
         }
-        self.tails = tails;
+        (self.tails, self.fenced) = (tails, true);
         Ok(self.visible)
     }
 
     fn commit(&mut self, run: &Run) -> Result<()> {
-        if self.tails.is_empty() {
+        if !self.fenced {
             return Err(BusError::Fenced { lane: self.name.clone() }.into());
         }
         let mut frames = Vec::new();
         for epoch in &run.epochs {
             self.frames.of(run.marker.generation, epoch, |frame| frames.push(frame))?;
         }
-        frames.retain(|frame| self.tail(frame.topic, frame.partition).place < Some(frame.place));
         let mut rest = frames.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;
-            let chunk = std::iter::from_fn(|| {
-                let frame = rest.next_if(|frame| bytes == 0 || bytes + bytes_of(&frame.record) <= SENT_BYTES_MAX)?;
-                bytes += bytes_of(&frame.record);
-                Some(frame)
-            });
-            let chunk = chunk.collect();
+            let mut chunk = Vec::new();
+            while let Some(frame) = rest.next_if(|frame| bytes == 0 || bytes + bytes_of(&frame.record) <= SENT_BYTES_MAX) {
+                if self.tail(frame.topic, frame.partition).place < Some(frame.place) {
+                    bytes += bytes_of(&frame.record);
+                    chunk.push(frame);
+                }
+            }
             self.send(chunk)?;
         }
         if run.epochs.iter().any(|epoch| epoch.mark) {
             self.look_around()?;
-        }
-        while let Some(gap) = self.gaps.last().copied() {
-            self.explain(gap)?;
-            self.gaps.pop();
         }
         self.visible = Some(run.marker);
         Ok(())
@@ -148,6 +144,12 @@ impl LaneSink for TailLane {
 }
 
 impl TailLane {
+    /// The partitions that this lane writes.
+    fn own(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>> {
+        let LaneContext { lane, lanes, .. } = self.context;
+        Ok(self.bus.offsets(topic)?.into_iter().filter(|at| at.partition % lanes == lane).collect())
+    }
+
     fn tail(&self, topic: TopicId, partition: u32) -> Tail {
         self.tails.get(&(topic, partition)).copied().unwrap_or_default()
     }
@@ -185,31 +187,39 @@ impl TailLane {
                 return Err(Error::refused(what, "see to the topic, then write all results again: `run --from-zero`"));
             }
             if at > tail.end {
-                self.gaps.push(Gap { topic, partition, from: tail.end, to: at, behind: tail.place });
+                self.gaps.push(Gap { topic, partition, from: tail.end, to: at });
             }
             *tail = Tail { end: at.next(), place: Some(place) };
         }
-        Ok(())
+        self.explain_gaps()
     }
 
     /// A partition that this lane does not write to just now may have got late records as well.
     fn look_around(&mut self) -> Result<()> {
         for topic in self.forms.keys() {
-            for at in self.bus.offsets(*topic)? {
+            for at in self.own(*topic)? {
                 let tail = self.tails.entry((*topic, at.partition)).or_default();
                 if at.end > tail.end {
                     let (partition, from, to) = (at.partition, tail.end, at.end);
-                    self.gaps.push(Gap { topic: *topic, partition, from, to, behind: tail.place });
+                    self.gaps.push(Gap { topic: *topic, partition, from, to });
                     tail.end = at.end;
                 }
             }
+        }
+        self.explain_gaps()
+    }
+
+    fn explain_gaps(&mut self) -> Result<()> {
+        while let Some(gap) = self.gaps.last().copied() {
+            self.explain(gap)?;
+            self.gaps.pop();
         }
         Ok(())
     }
 
     /// Says who wrote there, and sees to it that nobody takes it for the newest.
     fn explain(&mut self, gap: Gap) -> Result<()> {
-        let Gap { topic, partition, from, to, behind } = gap;
+        let Gap { topic, partition, from, to } = gap;
         let log = Log { bus: &*self.bus, topic, partition, pipeline: &self.context.pipeline };
         let between = self.bus.read(topic, partition, from, to)?;
         let late: Vec<_> = between.iter().filter_map(|record| Some((Place::of(record, log.pipeline)?, record))).collect();
@@ -217,21 +227,20 @@ impl TailLane {
             let records = between.len() - late.len();
             tracing::warn!(lane = self.name, %topic, partition, records, "somebody else writes to the topic of a tail lane");
         }
-        let tail = self.tails.entry((topic, partition)).or_default();
-        if late.iter().any(|(place, _)| Some(*place) > behind.max(tail.place)) {
+        let Some(last) = late.iter().map(|(place, _)| *place).max() else { return Ok(()) };
+        if last.generation > self.context.generation {
             return Err(BusError::Fenced { lane: self.name.clone() }.into());
-        }
-        if late.is_empty() {
-            return Ok(());
         }
         tracing::warn!(
             lane = self.name, %topic, partition, records = late.len(),
-            "a process that was replaced has repeated results; readers drop them by their headers"
+            "another process of the pipeline has written these results as well; readers drop what is repeated by its headers"
         );
+        let tail = self.tails.entry((topic, partition)).or_default();
+        tail.place = tail.place.max(Some(last));
         if self.forms.get(&topic) != Some(&TopicForm::Upsert) {
             return Ok(());
         }
-        let again: Vec<_> = newest_states(&log, &late, from, to)?.into_iter().map(|record| (topic, record)).collect();
+        let again: Vec<_> = newest_states(&log, from)?.into_iter().map(|record| (topic, record)).collect();
         if let Some(last) = self.bus.append(&self.name, &again)?.last() {
             // What else came between is looked for when the next record is written.
             tail.end = if last.0 == tail.end.0 + again.len() as u64 - 1 { last.next() } else { tail.end };

@@ -3,7 +3,7 @@
 use super::{Gap, Place, SENT_BYTES_MAX};
 use bytes::Bytes;
 use distributary_runtime::bus::{Bus, BusError, NewRecord, Offset, PartitionOffsets, Record, TopicId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far back the first look goes, and by how much further each next one.
 const LOOK_BACK: u64 = 256;
@@ -47,7 +47,7 @@ impl Log<'_> {
                 Some(gap) => gap.to = offset.next(),
                 None => {
                     let Self { topic, partition, .. } = *self;
-                    late.push(Gap { topic, partition, from: offset, to: offset.next(), behind: greatest });
+                    late.push(Gap { topic, partition, from: offset, to: offset.next() });
                 }
             }
         }
@@ -72,46 +72,38 @@ impl Growing {
     }
 }
 
-/// What must be written again, because late records (between `from` and `to`) of an upsert topic hide newer ones of the same keys: in the
-/// order of their places, as they stand.
-pub(super) fn newest_states(
-    log: &Log<'_>,
-    late: &[(Place, &Record)],
-    from: Offset,
-    to: Offset,
-) -> Result<Vec<NewRecord>, BusError> {
-    let mut hidden: BTreeMap<&Bytes, Place> = BTreeMap::new();
-    for (place, record) in late {
-        if let Some(key) = &record.key {
-            hidden.insert(key, *place);
-        }
-    }
+/// What must be written again, because the log of an upsert topic ends, from `from` on, with records of keys that have newer ones in
+/// front: those newer ones as they stand, in the order of their places.
+pub(super) fn newest_states(log: &Log<'_>, from: Offset) -> Result<Vec<NewRecord>, BusError> {
     let now = log.bus.offsets(log.topic)?.into_iter().find(|at| at.partition == log.partition);
     let Some(now) = now else { return Ok(Vec::new()) };
-    // Behind the late ones, what we wrote is the newest already.
-    let behind = log.bus.read(log.topic, log.partition, to, now.end)?;
-    let ours = behind.iter().filter(|record| Place::of(record, log.pipeline).is_some());
-    let written: BTreeSet<&Bytes> = ours.filter_map(|record| record.key.as_ref()).collect();
-    hidden.retain(|key, _| !written.contains(key));
-    let oldest = late.iter().map(|(place, _)| *place).min();
+    // What a reader takes for the newest of each key.
+    let mut last: BTreeMap<Bytes, Place> = BTreeMap::new();
     let mut newest: BTreeMap<Bytes, (Place, Record)> = BTreeMap::new();
-    let (mut end, mut length) = (from, LOOK_BACK);
-    // In front of the oldest late record's own place stands nothing newer; and it stands there, because we have written it.
-    let mut reached = oldest.is_none() || hidden.is_empty();
+    let mut take = |record: Record, place: Place, last: &BTreeMap<Bytes, Place>| {
+        let Some(key) = record.key.clone().filter(|key| last.contains_key(key)) else { return };
+        if newest.get(&key).is_none_or(|(found, _)| *found < place) {
+            newest.insert(key, (place, record));
+        }
+    };
+    for record in log.bus.read(log.topic, log.partition, from, now.end)? {
+        let (Some(place), Some(key)) = (Place::of(&record, log.pipeline), record.key.clone()) else { continue };
+        last.insert(key, place);
+        take(record, place, &last);
+    }
+    // The sequence stands there up to what came late: in front of its own place there is nothing newer.
+    let oldest = last.values().min().copied();
+    let (mut end, mut length, mut reached) = (from, LOOK_BACK, oldest.is_none());
     while end > now.log_start && !reached {
         let start = Offset(end.0.saturating_sub(length)).max(now.log_start);
-        for record in log.bus.read(log.topic, log.partition, start, end)?.into_iter().rev() {
+        for record in log.bus.read(log.topic, log.partition, start, end)? {
             let Some(place) = Place::of(&record, log.pipeline) else { continue };
             reached |= Some(place) < oldest;
-            let Some(key) = record.key.clone() else { continue };
-            let newer = newest.get(&key).is_none_or(|(found, _)| *found < place);
-            if newer && hidden.get(&key).is_some_and(|late| *late < place) {
-                newest.insert(key, (place, record));
-            }
+            take(record, place, &last);
         }
         (end, length) = (start, length * LOOK_FACTOR);
     }
-    let mut again: Vec<(Place, Record)> = newest.into_values().collect();
+    let mut again: Vec<(Place, Record)> = newest.into_iter().filter(|(key, (at, _))| last[key] < *at).map(|(_, of)| of).collect();
     again.sort_by_key(|(place, _)| *place);
     Ok(again.into_iter().map(|(_, record)| as_it_stands(log.partition, record)).collect())
 }

@@ -39,7 +39,13 @@ fn stage() -> Stage {
 impl Stage {
     fn lane(&self, lane: u32) -> Box<dyn LaneSink> {
         self.sinks
-            .open(&LaneContext { pipeline: "fraud.spend/streaming".to_string(), generation: 2, lane, last_epoch: Epoch(0) })
+            .open(&LaneContext {
+                pipeline: "fraud.spend/streaming".to_string(),
+                generation: 2,
+                lane,
+                lanes: 2,
+                last_epoch: Epoch(0),
+            })
             .unwrap()
     }
 
