@@ -3,10 +3,9 @@
 //! `cargo run --release --example latency_jobs -- BROKERS relay|spend STATE_DIR [transactional|tail] [--epoch-ms N]` runs one
 //! of them until SIGTERM, which stops it in order. Everything it keeps on this machine lies in STATE_DIR.
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 use distributary::uuid::Uuid;
-use distributary::{AsTimestamp, Event, Flow, Result, Timestamp, job, topic, upsert};
+use distributary::{AsTimestamp, Event, Flow, Result, Sink, Timestamp, job, topic, upsert};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -46,21 +45,17 @@ enum Lane {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match args.lane {
-        Lane::Transactional => distributary::cli::main_with(&[relay, spend], args.words()),
-        Lane::Tail => {
-            let what = "the tail lane is not there yet; write `transactional`, or nothing";
-            Args::command().error(ErrorKind::InvalidValue, what).exit()
-        }
-    }
+    distributary::cli::main_with(&[relay, spend, relay_tail, spend_tail], args.words())
 }
 
 impl Args {
     /// The words a person would give to a binary of a team: `run JOB --data-dir .. --set ..`.
     fn words(&self) -> Vec<OsString> {
-        let name = match self.job {
-            JobName::Relay => relay.name(),
-            JobName::Spend => spend.name(),
+        let name = match (self.job, self.lane) {
+            (JobName::Relay, Lane::Transactional) => relay.name(),
+            (JobName::Relay, Lane::Tail) => relay_tail.name(),
+            (JobName::Spend, Lane::Transactional) => spend.name(),
+            (JobName::Spend, Lane::Tail) => spend_tail.name(),
         };
         let mut words: Vec<OsString> = ["latency_jobs", "run", name, "--data-dir"].map(Into::into).into();
         words.push(self.state_dir.clone().into());
@@ -105,6 +100,16 @@ struct Flagged {
 /// Stateless: parse, filter, flag, write.
 #[job(team = "bench")]
 pub fn relay(flow: &Flow) -> Result<()> {
+    relay_to(flow, topic("out"))
+}
+
+/// The same without transactions.
+#[job(team = "bench")]
+pub fn relay_tail(flow: &Flow) -> Result<()> {
+    relay_to(flow, topic("out").tail())
+}
+
+fn relay_to(flow: &Flow<'_>, out: Sink) -> Result<()> {
     flow.read::<Payment>()?
         .filter(|p| p.amount_cents % 10 != 0)
         .map(|p| Flagged {
@@ -115,7 +120,7 @@ pub fn relay(flow: &Flow) -> Result<()> {
             due_us: p.due_us,
         })
         .keyed(|f| f.user.clone())
-        .to(topic("out"));
+        .to(out);
     Ok(())
 }
 
@@ -146,11 +151,21 @@ struct Spend {
 /// Stateful: running count and sum of each user, of each epoch the last state.
 #[job(team = "bench")]
 pub fn spend(flow: &Flow) -> Result<()> {
+    spend_to(flow, upsert("out"))
+}
+
+/// The same without transactions.
+#[job(team = "bench")]
+pub fn spend_tail(flow: &Flow) -> Result<()> {
+    spend_to(flow, upsert("out").tail())
+}
+
+fn spend_to(flow: &Flow<'_>, out: Sink) -> Result<()> {
     flow.read::<Payment>()?
         .key_by(|p| p.user.clone())
         .fold("spend", Total::default(), Total::add)
         .map(|s| Spend { user: s.key, count: s.value.count, sum: s.value.sum, due_us: s.value.due_us })
         .keyed(|s| s.user.clone())
-        .to(upsert("out"));
+        .to(out);
     Ok(())
 }
