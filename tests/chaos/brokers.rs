@@ -79,6 +79,7 @@ enum Round {
 
 struct Scene {
     cluster: Cluster,
+    producer: Producer,
     onlooker: Onlooker,
     process: Process,
     memory_max_mib: u64,
@@ -93,6 +94,7 @@ impl Brokers {
         let launch = launch(&self.ground, &self.binary, self.lanes).set("workers", 2).set("idle_after_ms", IDLE_AFTER_MS);
         let mut scene = Scene {
             cluster: Cluster::open(&self.nodes, self.ground.brokers.as_deref().unwrap_or_default())?,
+            producer,
             onlooker: Onlooker::start(self.ground.bus()?, RELAY),
             process: launch.start(Stdio::null())?,
             memory_max_mib: 0,
@@ -107,8 +109,8 @@ impl Brokers {
             say("chaos: all brokers stand still");
             scene.away(away)?;
         }
+        let Scene { producer, onlooker, process, memory_max_mib, .. } = scene;
         producer.stop()?;
-        let Scene { onlooker, process, memory_max_mib, .. } = scene;
         let (silence_max, blocked_max) = (onlooker.silence_max(), onlooker.blocked_max());
         work_off(process, &*bus, payments, onlooker.records())?;
         say("chaos: everything is processed, comparing");
@@ -195,6 +197,9 @@ impl Scene {
         self.memory_max_mib = self.memory_max_mib.max(self.process.memory_mib());
         if let Some(status) = self.process.ended()? {
             return Err(format!("the process ended by itself ({status}){}", self.process.said()).into());
+        }
+        if self.producer.has_failed() {
+            return Err("the producer has failed".into());
         }
         if monotonic() < until { Ok(()) } else { Err(format!("waited in vain until {what}{}", self.process.said()).into()) }
     }

@@ -5,6 +5,7 @@ use distributary_runtime::bus::{Bus, NewRecord, TopicId};
 use distributary_runtime::response::Response;
 use distributary_runtime::time::monotonic;
 use harness::Result;
+use harness::ledger::PAYMENTS;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -42,6 +43,11 @@ impl Producer {
         let count = Arc::new(AtomicU64::new(options.count));
         let (may, all) = (allowed.clone(), count.clone());
         let mut payments = Payments::new(options)?;
+        let began = monotonic();
+        // Brokers learn of a topic one after the other.
+        while bus.topic(PAYMENTS)?.is_none_or(|found| found.id != topic) && began.elapsed() < AWAY_MAX {
+            std::thread::park_timeout(PAUSE);
+        }
         let thread = std::thread::spawn(move || {
             let mut sent = 0;
             while sent < all.load(Ordering::SeqCst) {
@@ -73,6 +79,11 @@ impl Producer {
     pub(crate) fn stop(self) -> Result<()> {
         self.count.store(0, Ordering::SeqCst);
         self.join()
+    }
+
+    /// Whether it has failed; [`Producer::stop`] says why.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.thread.is_finished()
     }
 
     fn join(self) -> Result<()> {

@@ -65,6 +65,7 @@ pub(crate) struct Report {
 struct Scene<'a> {
     plan: &'a Requests,
     proxy: Proxy,
+    producer: Producer,
     onlooker: Onlooker,
     random: Random,
     process: Option<Process>,
@@ -78,6 +79,7 @@ impl Requests {
         let mut scene = Scene {
             plan: self,
             proxy: Proxy::start(self.route)?,
+            producer,
             onlooker: Onlooker::start(self.ground.bus()?, RELAY),
             random: Random(self.seed),
             process: None,
@@ -98,9 +100,11 @@ impl Requests {
         if let Some(away) = self.away {
             scene.away(away)?;
         }
+        let process = scene.alive()?;
+        let Scene { producer, onlooker, .. } = scene;
         producer.stop()?;
-        let (process, blocked_max) = (scene.alive()?, scene.onlooker.blocked_max());
-        work_off(process, &*bus, payments, scene.onlooker.records())?;
+        let blocked_max = onlooker.blocked_max();
+        work_off(process, &*bus, payments, onlooker.records())?;
         say("chaos: everything is processed, comparing");
         verdict::judge(&*bus, payments, &cuts, &mut findings)?;
         if blocked_max > BLOCKED_MAX {
@@ -173,6 +177,9 @@ impl Scene<'_> {
             process.wait_until(LOOK, |_| false)?;
             if let Some(status) = process.ended()? {
                 return Err(format!("the process ended by itself ({status}){}", process.said()).into());
+            }
+            if self.producer.has_failed() {
+                return Err("the producer has failed".into());
             }
             if monotonic() >= until {
                 return Err(format!("waited in vain until {what}{}", process.said()).into());

@@ -4,7 +4,7 @@
 //! question by id first asks whether the name still has that id.
 
 use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice};
-use super::fault::{refused, unavailable, until, wait};
+use super::fault::{LOOK, refused, unavailable, until, wait};
 use super::ffi::{self, Described};
 use crate::rules::{check_growth, check_name, check_partitions};
 use distributary_runtime::bus::{BusError, Topic, TopicForm, TopicId, TopicSpec};
@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// How old an answer may be for a write: a topic that was re-created since would be written to under its old name.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// Brokers learn of a topic one after the other. One that was first seen so recently and is missing in an answer is asked for
+/// again: the answer was that of a broker which does not know it yet.
+const SPREAD: Duration = Duration::from_secs(5);
+
 /// What is known of a topic.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -35,12 +39,14 @@ pub(super) struct Topics {
     asker: Arc<Asker>,
     admin: AdminClient<Voice>,
     known: Mutex<BTreeMap<TopicId, Known>>,
+    /// When each name was first seen.
+    first_seen: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Topics {
     pub(super) fn new(settings: KafkaSettings, asker: Arc<Asker>) -> Result<Self, BusError> {
         let admin = settings.admin()?;
-        Ok(Self { settings, asker, admin, known: Mutex::default() })
+        Ok(Self { settings, asker, admin, known: Mutex::default(), first_seen: Mutex::default() })
     }
 
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<bool, BusError> {
@@ -84,7 +90,7 @@ impl Topics {
     }
 
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, BusError> {
-        Ok(self.with_specs(self.describe(&[name])?)?.pop())
+        Ok(self.with_specs(self.find(name)?.into_iter().collect())?.pop())
     }
 
     pub(super) fn topics(&self) -> Result<Vec<Topic>, BusError> {
@@ -103,7 +109,8 @@ impl Topics {
             Err(code) => return Err(refused(&what, code)),
         }
         self.lock().retain(|_, known| known.name != name);
-        until(&what, || Ok(self.find(name)?.is_none().then_some(())))
+        self.first_seen().remove(name);
+        until(&what, || Ok(self.describe(&[name])?.is_empty().then_some(())))
     }
 
     pub(super) fn add_partitions(&self, name: &str, partitions: u32) -> Result<(), BusError> {
@@ -153,7 +160,20 @@ impl Topics {
 
     /// The id and the partitions of a name.
     pub(super) fn find(&self, name: &str) -> Result<Option<Described>, BusError> {
-        Ok(self.describe(&[name])?.pop())
+        loop {
+            let found = self.describe(&[name])?.pop();
+            let mut first_seen = self.first_seen();
+            match (&found, first_seen.get(name)) {
+                (Some(_), _) => _ = first_seen.entry(name.to_string()).or_insert_with(monotonic),
+                (None, Some(at)) if at.elapsed() < SPREAD => {
+                    drop(first_seen);
+                    std::thread::park_timeout(LOOK);
+                    continue;
+                }
+                (None, _) => _ = first_seen.remove(name),
+            }
+            return Ok(found);
+        }
     }
 
     pub(super) fn admin(&self) -> &AdminClient<Voice> {
@@ -192,6 +212,10 @@ impl Topics {
             known.insert(topic.id, Known { name, form, partitions, asked_at: monotonic() });
         }
         Ok(topics)
+    }
+
+    fn first_seen(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicId, Known>> {
