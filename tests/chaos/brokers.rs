@@ -154,7 +154,7 @@ impl Scene {
             Round::Gone => {
                 self.cluster.kill(node)?;
                 self.goes_on()?;
-                self.process.wait_until(GONE, |_| false)?;
+                self.live_through(GONE)?;
                 self.goes_on()?;
                 self.cluster.start(node)?;
             }
@@ -174,12 +174,18 @@ impl Scene {
 
     fn away(&mut self, away: Duration) -> Result<()> {
         self.cluster.pause()?;
-        let until = monotonic() + away;
+        self.live_through(away)?;
+        self.cluster.resume()?;
+        self.goes_on()
+    }
+
+    /// Lets a time pass in which the process must be alive.
+    fn live_through(&mut self, time: Duration) -> Result<()> {
+        let until = monotonic() + time;
         while monotonic() < until {
             self.look(until + PATIENCE, "")?;
         }
-        self.cluster.resume()?;
-        self.goes_on()
+        Ok(())
     }
 
     /// Waits for results that were not there before.
@@ -193,7 +199,7 @@ impl Scene {
 
     /// Lets a moment pass in which the process must be alive.
     fn look(&mut self, until: std::time::Instant, what: &str) -> Result<()> {
-        self.process.wait_until(LOOK, |_| false)?;
+        std::thread::park_timeout(LOOK);
         self.memory_max_mib = self.memory_max_mib.max(self.process.memory_mib());
         if let Some(status) = self.process.ended()? {
             return Err(format!("the process ended by itself ({status}){}", self.process.said()).into());

@@ -21,7 +21,7 @@ use harness::ledger::RELAY;
 use harness::onlooker::Onlooker;
 use harness::outside::Ground;
 use harness::process::{Process, was_killed};
-use harness::proxy::{Fault, Harm, Kind, Proxy, Route};
+use harness::proxy::{Fault, Harm, Kind, Proxy, Route, hold};
 use harness::random::Random;
 use harness::{Result, verdict};
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ impl Scene<'_> {
         (0..slow).for_each(|_| self.proxy.arm(Fault { kind: Kind::EndTxn, spared: 0, harm: Harm::DelayAnswer, delay }));
         if kill {
             let moment = Duration::from_millis(self.random.below(500 + fault.delay.as_millis() as u64));
-            process.wait_until(moment, |_| false)?;
+            hold(moment);
             let status = process.kill()?;
             // What waits for a request that nobody sends any more is called off.
             self.proxy.disarm();
@@ -145,7 +145,7 @@ impl Scene<'_> {
     fn away(&mut self, away: Duration) -> Result<()> {
         let mut process = self.alive()?;
         self.proxy.set_away(true);
-        process.wait_until(away, |_| false)?;
+        hold(away);
         self.proxy.set_away(false);
         self.goes_on(&mut process, away)?;
         self.process = Some(process);
@@ -174,7 +174,7 @@ impl Scene<'_> {
     fn wait(&self, process: &mut Process, what: &str, delay: Duration, mut is: impl FnMut() -> bool) -> Result<()> {
         let until = monotonic() + delay + PATIENCE;
         while !is() {
-            process.wait_until(LOOK, |_| false)?;
+            std::thread::park_timeout(LOOK);
             if let Some(status) = process.ended()? {
                 return Err(format!("the process ended by itself ({status}){}", process.said()).into());
             }

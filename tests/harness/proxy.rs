@@ -349,7 +349,8 @@ fn number(frame: &[u8], at: usize) -> i32 {
     frame.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_be_bytes)
 }
 
-fn hold(delay: Duration) {
+/// Lets a time pass.
+pub fn hold(delay: Duration) {
     let began = monotonic();
     while let Some(left) = delay.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
         std::thread::park_timeout(left);

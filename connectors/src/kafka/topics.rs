@@ -3,7 +3,7 @@
 //! The protocol that librdkafka speaks names topics by name only. So each id that was seen is kept with its name, and a
 //! question by id first asks whether the name still has that id.
 
-use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice};
+use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice, learn};
 use super::fault::{LOOK, refused, unavailable, until, wait};
 use super::ffi::{self, Described};
 use crate::rules::{check_growth, check_name, check_partitions};
@@ -24,6 +24,12 @@ const FRESH: Duration = Duration::from_secs(5);
 /// Brokers learn of a topic one after the other. One that was first seen so recently and is missing in an answer is asked for
 /// again: the answer was that of a broker which does not know it yet.
 const SPREAD: Duration = Duration::from_secs(5);
+
+/// How long the controller may take to answer before it is asked who it is now.
+const CONTROLLER: Duration = Duration::from_secs(1);
+
+/// Whatever is asked of a topic, the answer names the controller; this one need not exist.
+pub(super) const ANY_TOPIC: &str = "distributary";
 
 /// What is known of a topic.
 #[derive(Clone, Debug)]
@@ -66,7 +72,7 @@ impl Topics {
         );
         topic.config.extend(config.iter().map(|(name, value)| (*name, value.as_str())));
         topic.config.extend(more);
-        let created = match only(&what, wait(self.admin.create_topics([&topic], &options())))? {
+        let created = match only(&what, wait(self.admin()?.create_topics([&topic], &options())))? {
             Ok(()) => true,
             Err(RDKafkaErrorCode::TopicAlreadyExists) => false,
             Err(code) => return Err(refused(&what, code)),
@@ -103,7 +109,7 @@ impl Topics {
 
     pub(super) fn delete(&self, name: &str) -> Result<(), BusError> {
         let what = format!("deleting topic `{name}`");
-        match only(&what, wait(self.admin.delete_topics(&[name], &options())))? {
+        match only(&what, wait(self.admin()?.delete_topics(&[name], &options())))? {
             Ok(()) => {}
             Err(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(BusError::NoTopic(name.to_string())),
             Err(code) => return Err(refused(&what, code)),
@@ -122,7 +128,7 @@ impl Topics {
         }
         let what = format!("adding partitions to `{name}`");
         let wanted = NewPartitions::new(name, partitions as usize);
-        match only(&what, wait(self.admin.create_partitions([&wanted], &options())))? {
+        match only(&what, wait(self.admin()?.create_partitions([&wanted], &options())))? {
             // Somebody else was faster.
             Ok(()) | Err(RDKafkaErrorCode::InvalidPartitions) => {}
             Err(code) => return Err(refused(&what, code)),
@@ -176,12 +182,24 @@ impl Topics {
         }
     }
 
-    pub(super) fn admin(&self) -> &AdminClient<Voice> {
-        &self.admin
+    /// librdkafka sends what only an administrator asks to the broker that an earlier answer named as the controller. If that
+    /// one has died it waits for it; every new answer names a broker that is alive.
+    pub(super) fn admin(&self) -> Result<&AdminClient<Voice>, BusError> {
+        learn(self.admin.inner(), ANY_TOPIC).map_err(|e| unavailable("reaching a broker", e))?;
+        Ok(&self.admin)
     }
 
+    /// By a question that goes to the controller too, see [`Topics::admin`].
     fn describe(&self, names: &[&str]) -> Result<Vec<Described>, BusError> {
-        ffi::describe(&self.asker, names, ANSWER).map_err(|code| unavailable("looking up topics", code))
+        let start = monotonic();
+        loop {
+            match ffi::describe(&self.asker, names, CONTROLLER) {
+                Err(RDKafkaErrorCode::OperationTimedOut) if start.elapsed() < ANSWER => {
+                    learn(self.asker.client(), ANY_TOPIC).map_err(|e| unavailable("reaching a broker", e))?;
+                }
+                result => return result.map_err(|code| unavailable("looking up topics", code)),
+            }
+        }
     }
 
     /// The cluster's own topics are nobody's business.
@@ -196,7 +214,7 @@ impl Topics {
             return Ok(Vec::new());
         }
         let what = "reading the settings of topics";
-        let configs = wait(self.admin.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
+        let configs = wait(self.admin()?.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
         let mut topics = Vec::new();
         for (topic, config) in described.into_iter().zip(configs) {
             match config {
