@@ -2,7 +2,7 @@
 
 use crate::kills::{self, Aim, Seen};
 use crate::producer::{self, Producer};
-use crate::random::Random;
+use harness::random::Random;
 use crate::say;
 use distributary_runtime::bus::{Bus, TopicId, TopicSpec};
 use distributary_runtime::failpoint::Step;
@@ -11,9 +11,9 @@ use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
 use harness::outside::Ground;
-use harness::process::{Launch, Signal, was_killed};
+use harness::process::{Launch, Process, Signal, was_killed};
 use harness::{Result, outside, verdict};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -65,11 +65,9 @@ struct Death {
 impl Campaign {
     pub(crate) fn run(&self) -> Result<Report> {
         let mut random = Random(self.seed);
-        let bus = self.ground.clear()?;
-        bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) })?;
-        let payments = bus.topic(PAYMENTS)?.ok_or("the topic was just made")?;
+        let (bus, payments) = input(&self.ground)?;
         let slice = self.events / (self.kills + 1);
-        let producer = Producer::start(self.ground.bus()?, payments.id, producer::options(self.events, self.seed), slice)?;
+        let producer = Producer::start(self.ground.bus()?, payments, producer::options(self.events, self.seed), slice)?;
         let (mut cuts, mut report) = (Cuts::new(self.lanes), Report::default());
         let (mut aims, mut recovery) = (kills::deck(self.kills, &mut random), RECOVERY_GUESS);
         for kill in 1..=self.kills {
@@ -92,9 +90,9 @@ impl Campaign {
             }
         }
         producer.finish()?;
-        self.finish(&*bus, payments.id)?;
+        work_off(self.launch(2).start(Stdio::null())?, &*bus, payments, self.events)?;
         say("chaos: everything is processed, comparing");
-        verdict::judge(&*bus, payments.id, &cuts, &mut report.findings)?;
+        verdict::judge(&*bus, payments, &cuts, &mut report.findings)?;
         Ok(report)
     }
 
@@ -115,35 +113,43 @@ impl Campaign {
     }
 
     fn launch(&self, workers: u64) -> Launch {
-        self.ground
-            .launch(&self.binary, "ledger", "worker")
-            .set("workers", workers)
-            .set("lanes", self.lanes)
-            .set("checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS)
-            .set("idle_after_ms", IDLE_AFTER_MS)
+        launch(&self.ground, &self.binary, self.lanes).set("workers", workers)
     }
+}
 
-    /// The last life: works off what is left, and stops in order.
-    fn finish(&self, bus: &dyn Bus, payments: TopicId) -> Result<()> {
-        let mut process = self.launch(2).start(Stdio::null())?;
-        let patience = CATCH_UP_MIN + CATCH_UP_PER_THOUSAND * u32::try_from(self.events / 1_000)?;
-        let until = monotonic() + patience;
-        while !outside::has_read_all(bus, PIPELINE, payments)? {
-            process.wait_until(LOOK, |_| false)?;
-            if let Some(status) = process.ended()? {
-                return Err(format!("the last life ended by itself ({status}){}", process.said()).into());
-            }
-            if monotonic() >= until {
-                return Err(format!("the last life did not catch up within {patience:?}{}", process.said()).into());
-            }
+/// A process as all campaigns start it.
+pub(crate) fn launch(ground: &Ground, binary: &Path, lanes: u32) -> Launch {
+    ground
+        .launch(binary, "ledger", "worker")
+        .set("lanes", lanes)
+        .set("checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS)
+        .set("idle_after_ms", IDLE_AFTER_MS)
+}
+
+/// The topic that a campaign publishes to, on a bus where nothing is left of earlier ones.
+pub(crate) fn input(ground: &Ground) -> Result<(Box<dyn Bus>, TopicId)> {
+    let bus = ground.clear()?;
+    bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) })?;
+    let payments = bus.topic(PAYMENTS)?.ok_or("the topic was just made")?;
+    Ok((bus, payments.id))
+}
+
+/// Lets a process work off what is left of so many events, and stops it in order.
+pub(crate) fn work_off(mut process: Process, bus: &dyn Bus, payments: TopicId, events: u64) -> Result<()> {
+    let patience = CATCH_UP_MIN + CATCH_UP_PER_THOUSAND * u32::try_from(events / 1_000)?;
+    let until = monotonic() + patience;
+    while !outside::has_read_all(bus, PIPELINE, payments)? {
+        process.wait_until(LOOK, |_| false)?;
+        if let Some(status) = process.ended()? {
+            return Err(format!("the last life ended by itself ({status}){}", process.said()).into());
         }
-        process.signal(Signal::Terminate);
-        let status = process.end_within(STOP_MAX)?;
-        if !status.success() {
-            return Err(format!("the last life did not stop in order ({status}){}", process.said()).into());
+        if monotonic() >= until {
+            return Err(format!("the last life did not catch up within {patience:?}{}", process.said()).into());
         }
-        Ok(())
     }
+    process.signal(Signal::Terminate);
+    let status = process.end_within(STOP_MAX)?;
+    if status.success() { Ok(()) } else { Err(format!("the last life did not stop in order ({status}){}", process.said()).into()) }
 }
 
 impl Report {

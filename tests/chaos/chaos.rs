@@ -3,22 +3,27 @@
 //! Method: a producer feeds the bus while the real process of a job (this very binary: `chaos run ledger`) is
 //! killed and started again, N times, part of them while a commit or a recovery is under way. Right behind each kill the
 //! bus is read as any reader sees it. In the end an oracle that shares no code with the engine says from the input alone
-//! what every topic must hold.
+//! what every topic must hold. On Kafka there are two other kinds of attack: on single requests, and on the brokers.
 
+mod brokers;
 mod campaign;
 mod kills;
 mod producer;
-mod random;
+mod requests;
 
+use brokers::Brokers;
 use campaign::{Campaign, Report};
 use clap::{Parser, ValueEnum};
 use distributary_runtime::time::{Clock, SystemClock};
 use harness::findings::Findings;
 use harness::outside::Ground;
+use harness::proxy::Route;
 use harness::{Result, ledger};
+use requests::Requests;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Kills a running job at random moments and compares its results with an oracle.
 ///
@@ -44,6 +49,21 @@ struct Args {
     /// Where Kafka listens, `host:port`; everything these jobs have left there is deleted.
     #[arg(long, required_if_eq("bus", "kafka"))]
     brokers: Option<String>,
+    /// Kills nothing but disturbs so many single requests, on their way through a proxy.
+    #[arg(long, requires = "route", conflicts_with_all = ["kills", "broker_rounds"])]
+    disturb: Option<u64>,
+    /// Where the proxy listens and the listener of the broker that advertises this address: `proxy=broker`.
+    #[arg(long)]
+    route: Option<Route>,
+    /// Kills the brokers of a cluster, in so many rounds, and never the process.
+    #[arg(long, requires = "nodes", conflicts_with = "kills")]
+    broker_rounds: Option<u64>,
+    /// The folder in which the brokers of the cluster lie.
+    #[arg(long)]
+    nodes: Option<PathBuf>,
+    /// In the end the bus is out of reach for so many seconds.
+    #[arg(long)]
+    away: Option<u64>,
     /// Where the data directory is made; it goes when all is well.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -79,36 +99,73 @@ fn attack(args: &Args) -> Result<bool> {
     let dir = args.dir.clone().unwrap_or_else(|| build.join("chaos"));
     let dir = dir.join(format!("{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    say(&format!("chaos: {} kills, {} events, seed {seed}, in {}", args.kills, args.events, dir.display()));
     let brokers = args.brokers.clone().filter(|_| args.bus == BusKind::Kafka);
     let ground = Ground { dir: dir.clone(), brokers };
-    let campaign = Campaign { binary, ground, kills: args.kills, events: args.events, seed, lanes: args.lanes };
-    let outcome = campaign.run();
     let kept = |outcome: &str| say(&format!("chaos: {outcome}; everything is kept in {}", dir.display()));
-    let report = match outcome {
-        Ok(report) => report,
+    let verdict = match run(args, binary, ground, seed) {
+        Ok(verdict) => verdict,
         Err(error) => {
             kept("could not be carried through");
             return Err(error);
         }
     };
+    let Findings { lost, duplicated, torn, examples } = &verdict.findings;
+    examples.iter().for_each(|example| say(&format!("chaos: {example}")));
+    match &verdict.wrong {
+        None => std::fs::remove_dir_all(&dir)?,
+        Some(wrong) => kept(wrong),
+    }
+    println!("lost={lost} duplicated={duplicated} torn={torn} {} seed={seed}", verdict.figures);
+    Ok(verdict.wrong.is_none())
+}
+
+/// What a campaign has shown.
+struct Verdict {
+    findings: Findings,
+    /// What is not as it should be.
+    wrong: Option<&'static str>,
+    /// For the last line.
+    figures: String,
+}
+
+impl Verdict {
+    fn of(findings: Findings, figures: String) -> Self {
+        let wrong = (!findings.is_empty()).then_some("results are wrong");
+        Self { findings, wrong, figures }
+    }
+}
+
+fn run(args: &Args, binary: PathBuf, ground: Ground, seed: u64) -> Result<Verdict> {
+    let begin = |what: &str| say(&format!("chaos: {what}, seed {seed}, in {}", ground.dir.display()));
+    let (lanes, away) = (args.lanes, args.away.map(Duration::from_secs));
+    if let Some((cases, route)) = args.disturb.zip(args.route) {
+        begin(&format!("{cases} requests"));
+        let report = Requests { binary, ground, route, cases, away, seed, lanes }.run()?;
+        let (kills, blocked) = (report.kills, report.blocked_max.as_millis());
+        return Ok(Verdict::of(report.findings, format!("requests={cases} kills={kills} blocked_max_ms={blocked}")));
+    }
+    if let Some((rounds, nodes)) = args.broker_rounds.zip(args.nodes.clone()) {
+        begin(&format!("{rounds} rounds"));
+        let report = Brokers { binary, ground, nodes, rounds, away, seed, lanes }.run()?;
+        let (silence, blocked) = (report.silence_max.as_millis(), report.blocked_max.as_millis());
+        let figures = format!(
+            "rounds={rounds} silence_max_ms={silence} blocked_max_ms={blocked} memory_max_mib={}",
+            report.memory_max_mib
+        );
+        return Ok(Verdict::of(report.findings, figures));
+    }
+    let (kills, events) = (args.kills, args.events);
+    begin(&format!("{kills} kills, {events} events"));
+    let report = Campaign { binary, ground, kills, events, seed, lanes }.run()?;
     let recovery_p99_ms = report.recovery_p99().as_millis();
     let Report { findings, in_commit, in_recovery, .. } = report;
-    let Findings { lost, duplicated, torn, .. } = findings;
-    let enough = in_commit >= args.kills / 4 && in_recovery >= args.kills / 8;
-    let well = findings.is_empty() && enough;
-    findings.examples.iter().for_each(|example| say(&format!("chaos: {example}")));
-    if well {
-        std::fs::remove_dir_all(&dir)?;
-    } else {
-        kept(if enough { "results are wrong" } else { "too few kills landed in a commit or in a recovery" });
+    let figures =
+        format!("kills={kills} in_commit={in_commit} in_recovery={in_recovery} recovery_p99_ms={recovery_p99_ms}");
+    let mut verdict = Verdict::of(findings, figures);
+    if in_commit < kills / 4 || in_recovery < kills / 8 {
+        verdict.wrong.get_or_insert("too few kills landed in a commit or in a recovery");
     }
-    let kills = args.kills;
-    println!(
-        "lost={lost} duplicated={duplicated} torn={torn} kills={kills} in_commit={in_commit} in_recovery={in_recovery} \
-         recovery_p99_ms={recovery_p99_ms} seed={seed}"
-    );
-    Ok(well)
+    Ok(verdict)
 }
 
 /// Tells people, who may have gone.

@@ -1,6 +1,6 @@
 //! When a process is killed: at any time, or aimed at a commit, at a recovery, or at a durable step of its own.
 
-use crate::random::Random;
+use harness::random::Random;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::time::monotonic;
 use harness::Result;

@@ -9,6 +9,7 @@
 mod crashes;
 mod damage;
 mod held;
+mod network;
 mod oracle;
 mod world;
 mod zombies;

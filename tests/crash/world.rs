@@ -47,6 +47,11 @@ pub(crate) fn brokers() -> Option<String> {
     brokers
 }
 
+/// Until it is dropped, nobody else in this run uses the broker.
+pub(crate) fn alone_on_kafka() -> MutexGuard<'static, ()> {
+    ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::on(None)
@@ -54,7 +59,7 @@ impl World {
 
     /// A world on a broker, without what earlier ones have left there.
     pub(crate) fn on_kafka(brokers: &str) -> Self {
-        let alone = ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone_on_kafka();
         let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string())) };
         let read = || world.bus.group(PIPELINE, world.payments.id).unwrap();
         wait_until("the offsets of the deleted topic are gone", || read().is_empty());

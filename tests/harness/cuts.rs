@@ -1,7 +1,8 @@
 //! Cuts: what every reader of the bus sees right behind a kill, before the next start.
 //!
 //! At a marker m a log must hold every output of an epoch up to m, and none behind it. The second is seen at once; the
-//! first when the final log is there: the cut must be a prefix of it, and what follows must be of later epochs.
+//! first when the final log is there: the cut must be a prefix of it, and what follows must be of later epochs. On Kafka the
+//! final log also shows where each transaction ended in each partition: within no epoch.
 
 use crate::findings::Findings;
 use crate::ledger::{OUTPUTS, PIPELINE};
@@ -125,6 +126,10 @@ impl Compare<'_> {
         let (name, partition, at) = (self.name, self.partition, record.offset);
         if epoch < before.epoch {
             findings.torn(|| format!("{name}[{partition}]@{at} is of epoch {epoch}, behind one of epoch {}", before.epoch));
+        }
+        // A transaction leaves a hole behind it.
+        if epoch == before.epoch && at != before.end {
+            findings.torn(|| format!("{name}[{partition}]@{at}: epoch {epoch} goes on behind the end of a transaction"));
         }
         while let Some((cut, rest)) = self.cuts.split_first().filter(|(cut, _)| cut.prefix.end <= at) {
             if cut.prefix.digest != before.digest {

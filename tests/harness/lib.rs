@@ -2,11 +2,15 @@
 //! reader sees it, and an oracle that says what must stand there.
 
 pub mod cuts;
+pub mod cluster;
 pub mod findings;
 pub mod ledger;
+pub mod onlooker;
 pub mod oracle;
 pub mod outside;
 pub mod process;
+pub mod proxy;
+pub mod random;
 pub mod verdict;
 
 /// What the harness does fails with a sentence for people.

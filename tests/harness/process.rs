@@ -202,6 +202,14 @@ impl Process {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
+    /// What it holds in memory.
+    #[must_use]
+    pub fn memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+        resident.unwrap_or(0) / 1_024
+    }
+
     /// The last lines of its log, for messages.
     #[must_use]
     pub fn said(&self) -> String {

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How long a change of topics may take until every question shows it.
 const SETTLE: Duration = Duration::from_secs(15);
 /// Pause between two looks at it.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// The cluster did not do it, and may do it later.
 pub(super) fn unavailable(what: &str, reason: impl Display) -> BusError {

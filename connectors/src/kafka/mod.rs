@@ -114,7 +114,7 @@ impl KafkaBus {
         // Nothing else has been asked: whatever went wrong, it was the connection.
         shared
             .topics
-            .find("distributary")
+            .find(topics::ANY_TOPIC)
             .map_err(|e| unavailable(&format!("connecting to Kafka at {}", settings.brokers), e))?;
         Ok(Self {
             journals: Appender::new(settings.clone()),
@@ -267,7 +267,7 @@ impl Bus for KafkaBus {
         let wanted = list.add_partition_offset(&name, 0, Position::Offset(before.0 as i64));
         wanted.map_err(|e| unavailable(&what, e))?;
         let done =
-            wait(self.shared.topics.admin().delete_records(&list, &topics::options())).map_err(|e| unavailable(&what, e))?;
+            wait(self.shared.topics.admin()?.delete_records(&list, &topics::options())).map_err(|e| unavailable(&what, e))?;
         done.elements().iter().try_for_each(|partition| partition.error()).map_err(|e| unavailable(&what, e))
     }
 

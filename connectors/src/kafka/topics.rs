@@ -3,8 +3,8 @@
 //! The protocol that librdkafka speaks names topics by name only. So each id that was seen is kept with its name, and a
 //! question by id first asks whether the name still has that id.
 
-use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice};
-use super::fault::{refused, unavailable, until, wait};
+use super::client::{ANSWER, Asker, KafkaSettings, MESSAGE_BYTES_MAX, Voice, learn};
+use super::fault::{LOOK, refused, unavailable, until, wait};
 use super::ffi::{self, Described};
 use crate::rules::{check_growth, check_name, check_partitions};
 use distributary_runtime::bus::{BusError, Topic, TopicForm, TopicId, TopicSpec};
@@ -21,6 +21,16 @@ use std::time::{Duration, Instant};
 /// How old an answer may be for a write: a topic that was re-created since would be written to under its old name.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// Brokers learn of a topic one after the other. One that was first seen so recently and is missing in an answer is asked for
+/// again: the answer was that of a broker which does not know it yet.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// How long the controller may take to answer before it is asked who it is now.
+const CONTROLLER: Duration = Duration::from_secs(1);
+
+/// Whatever is asked of a topic, the answer names the controller; this one need not exist.
+pub(super) const ANY_TOPIC: &str = "distributary";
+
 /// What is known of a topic.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -35,12 +45,14 @@ pub(super) struct Topics {
     asker: Arc<Asker>,
     admin: AdminClient<Voice>,
     known: Mutex<BTreeMap<TopicId, Known>>,
+    /// When each name was first seen.
+    first_seen: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Topics {
     pub(super) fn new(settings: KafkaSettings, asker: Arc<Asker>) -> Result<Self, BusError> {
         let admin = settings.admin()?;
-        Ok(Self { settings, asker, admin, known: Mutex::default() })
+        Ok(Self { settings, asker, admin, known: Mutex::default(), first_seen: Mutex::default() })
     }
 
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<bool, BusError> {
@@ -60,7 +72,7 @@ impl Topics {
         );
         topic.config.extend(config.iter().map(|(name, value)| (*name, value.as_str())));
         topic.config.extend(more);
-        let created = match only(&what, wait(self.admin.create_topics([&topic], &options())))? {
+        let created = match only(&what, wait(self.admin()?.create_topics([&topic], &options())))? {
             Ok(()) => true,
             Err(RDKafkaErrorCode::TopicAlreadyExists) => false,
             Err(code) => return Err(refused(&what, code)),
@@ -84,7 +96,7 @@ impl Topics {
     }
 
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, BusError> {
-        Ok(self.with_specs(self.describe(&[name])?)?.pop())
+        Ok(self.with_specs(self.find(name)?.into_iter().collect())?.pop())
     }
 
     pub(super) fn topics(&self) -> Result<Vec<Topic>, BusError> {
@@ -97,13 +109,14 @@ impl Topics {
 
     pub(super) fn delete(&self, name: &str) -> Result<(), BusError> {
         let what = format!("deleting topic `{name}`");
-        match only(&what, wait(self.admin.delete_topics(&[name], &options())))? {
+        match only(&what, wait(self.admin()?.delete_topics(&[name], &options())))? {
             Ok(()) => {}
             Err(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(BusError::NoTopic(name.to_string())),
             Err(code) => return Err(refused(&what, code)),
         }
         self.lock().retain(|_, known| known.name != name);
-        until(&what, || Ok(self.find(name)?.is_none().then_some(())))
+        self.first_seen().remove(name);
+        until(&what, || Ok(self.describe(&[name])?.is_empty().then_some(())))
     }
 
     pub(super) fn add_partitions(&self, name: &str, partitions: u32) -> Result<(), BusError> {
@@ -115,7 +128,7 @@ impl Topics {
         }
         let what = format!("adding partitions to `{name}`");
         let wanted = NewPartitions::new(name, partitions as usize);
-        match only(&what, wait(self.admin.create_partitions([&wanted], &options())))? {
+        match only(&what, wait(self.admin()?.create_partitions([&wanted], &options())))? {
             // Somebody else was faster.
             Ok(()) | Err(RDKafkaErrorCode::InvalidPartitions) => {}
             Err(code) => return Err(refused(&what, code)),
@@ -153,15 +166,40 @@ impl Topics {
 
     /// The id and the partitions of a name.
     pub(super) fn find(&self, name: &str) -> Result<Option<Described>, BusError> {
-        Ok(self.describe(&[name])?.pop())
+        loop {
+            let found = self.describe(&[name])?.pop();
+            let mut first_seen = self.first_seen();
+            match (&found, first_seen.get(name)) {
+                (Some(_), _) => _ = first_seen.entry(name.to_string()).or_insert_with(monotonic),
+                (None, Some(at)) if at.elapsed() < SPREAD => {
+                    drop(first_seen);
+                    std::thread::park_timeout(LOOK);
+                    continue;
+                }
+                (None, _) => _ = first_seen.remove(name),
+            }
+            return Ok(found);
+        }
     }
 
-    pub(super) fn admin(&self) -> &AdminClient<Voice> {
-        &self.admin
+    /// librdkafka sends what only an administrator asks to the broker that an earlier answer named as the controller. If that
+    /// one has died it waits for it; every new answer names a broker that is alive.
+    pub(super) fn admin(&self) -> Result<&AdminClient<Voice>, BusError> {
+        learn(self.admin.inner(), ANY_TOPIC).map_err(|e| unavailable("reaching a broker", e))?;
+        Ok(&self.admin)
     }
 
+    /// By a question that goes to the controller too, see [`Topics::admin`].
     fn describe(&self, names: &[&str]) -> Result<Vec<Described>, BusError> {
-        ffi::describe(&self.asker, names, ANSWER).map_err(|code| unavailable("looking up topics", code))
+        let start = monotonic();
+        loop {
+            match ffi::describe(&self.asker, names, CONTROLLER) {
+                Err(RDKafkaErrorCode::OperationTimedOut) if start.elapsed() < ANSWER => {
+                    learn(self.asker.client(), ANY_TOPIC).map_err(|e| unavailable("reaching a broker", e))?;
+                }
+                result => return result.map_err(|code| unavailable("looking up topics", code)),
+            }
+        }
     }
 
     /// The cluster's own topics are nobody's business.
@@ -176,7 +214,7 @@ impl Topics {
             return Ok(Vec::new());
         }
         let what = "reading the settings of topics";
-        let configs = wait(self.admin.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
+        let configs = wait(self.admin()?.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
         let mut topics = Vec::new();
         for (topic, config) in described.into_iter().zip(configs) {
             match config {
@@ -192,6 +230,10 @@ impl Topics {
             known.insert(topic.id, Known { name, form, partitions, asked_at: monotonic() });
         }
         Ok(topics)
+    }
+
+    fn first_seen(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicId, Known>> {
