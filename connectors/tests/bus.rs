@@ -5,6 +5,9 @@
 
 #[path = "bus/kafka.rs"]
 mod kafka;
+#[cfg(feature = "kafka-tls")]
+#[path = "bus/tls.rs"]
+mod tls;
 
 use bytes::Bytes;
 use distributary_connectors::conformance;

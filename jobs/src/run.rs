@@ -1,7 +1,7 @@
 //! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
 
 use crate::{Error, Job, Result};
-use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
+use distributary_connectors::kafka::{KafkaBus, KafkaSettings, Login, Security};
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::stdout::StdoutSink;
@@ -11,7 +11,7 @@ use distributary_runtime::bus::Bus;
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::pipeline::{Components, Connect, Pipeline};
 use distributary_runtime::plan::SinkTarget;
-use distributary_runtime::settings::{self, Settings};
+use distributary_runtime::settings::{self, Secret, Settings};
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub fn pipeline(job: Job) -> Pipeline {
 pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let url = settings.bus_url();
     if let Some(brokers) = url.strip_prefix("kafka://") {
-        return Ok(Arc::new(KafkaBus::connect(kafka(brokers, settings), Arc::new(SystemClock))?));
+        return Ok(Arc::new(KafkaBus::connect(kafka(brokers, settings)?, Arc::new(SystemClock))?));
     }
     let Some(path) = url.strip_prefix("sqlite://") else {
         return Err(Error::Setting {
@@ -51,14 +51,32 @@ pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     Ok(Arc::new(SqliteBus::open(path, Arc::new(SystemClock), durability)?))
 }
 
-fn kafka(brokers: &str, settings: &Settings) -> KafkaSettings {
+fn kafka(brokers: &str, settings: &Settings) -> Result<KafkaSettings> {
     let copies = |setting: u64| u16::try_from(setting).ok().filter(|copies| *copies > 0);
-    KafkaSettings {
+    Ok(KafkaSettings {
         replication_factor: copies(settings.kafka_replication_factor),
         min_insync_replicas: copies(settings.kafka_min_insync_replicas),
         compression: settings.kafka_compression,
+        security: Security { tls: settings.kafka_tls, ca_file: settings.kafka_ca_file.clone(), login: login(settings)? },
         ..KafkaSettings::new(brokers)
-    }
+    })
+}
+
+/// The user of the settings, with the password from wherever it is kept.
+fn login(settings: &Settings) -> Result<Option<Login>> {
+    let (Some(mechanism), Some(username)) = (settings.kafka_sasl_mechanism, settings.kafka_sasl_username.clone()) else {
+        return Ok(None);
+    };
+    let password = match (&settings.kafka_sasl_password, &settings.kafka_sasl_password_file) {
+        (Some(password), _) => password.clone(),
+        (None, Some(file)) => {
+            let what = format!("reading the password from {} (kafka_sasl_password_file)", file.display());
+            let text = std::fs::read_to_string(file).map_err(|source| Error::Io { what, source })?;
+            Secret::from(text.trim_end_matches(['\r', '\n']).to_string())
+        }
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Login { mechanism, username, password }))
 }
 
 /// Opens the checkpoint store that the settings name; a relative path is relative to the working folder.

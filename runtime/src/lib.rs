@@ -34,7 +34,7 @@
 //! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
 //! | [`layout`] | *pure*: what every incarnation of a generation has in common, and what another plan can go on with |
 //! | [`pipeline`], [`start`], [`engine`] | what a pipeline is made of; look, enter, fence, restore, replay; threads |
-//! | [`steering`], [`report`], [`status`] | what worker 0 does beside its work, what it hears, how things stand |
+//! | [`steering`], [`report`], [`status`], [`blocked`] | what worker 0 does beside its work, what it hears, how things stand |
 //! | [`bus`] | the bus as one trait; implementations live in `distributary-connectors` |
 //! | [`failpoint`], [`user_code`], [`error`], [`response`], [`settings`], [`metrics`] | every durable step has a name; caught closures; what went wrong and what to do; data |
 //! | [`testing`] | runs operators over given epochs, without a bus |
@@ -44,6 +44,7 @@
 //! knows what a job looks like (`distributary`) or how a bus stores records (`distributary-connectors`).
 
 pub mod binding;
+pub mod blocked;
 pub mod bus;
 pub mod checkpoint;
 pub mod dead_letters;

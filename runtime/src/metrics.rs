@@ -30,6 +30,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     records_in: Family<PartitionLabels, Counter>,
     lag_records: Family<PartitionLabels, Gauge>,
+    blocked_seconds: Family<PartitionLabels, Gauge<f64, AtomicU64>>,
     records_out: Family<SinkLabels, Counter>,
     epoch_committed: Family<LaneLabels, Gauge>,
     lane_commit_seconds: Family<LaneLabels, Histogram, fn() -> Histogram>,
@@ -62,6 +63,8 @@ pub struct PartitionMetrics {
     pub records_in: Counter,
     /// Records on the bus that are still to be read.
     pub lag_records: Gauge,
+    /// How long somebody's open transaction has let nothing be read, in seconds; 0 when none does.
+    pub blocked_seconds: Gauge<f64, AtomicU64>,
 }
 
 /// What is counted for one lane.
@@ -83,6 +86,12 @@ impl Metrics {
         Self {
             records_in: r.add("records_in", "Records read", Family::default()),
             lag_records: r.add("lag_records", "Records still to be read", Family::default()),
+            blocked_seconds: r.add_in(
+                Unit::Seconds,
+                "partition_blocked",
+                "How long an open transaction has let nothing be read",
+                Family::default(),
+            ),
             records_out: r.add("records_out", "Results made visible", Family::default()),
             epoch_committed: r.add("epoch_committed", "Newest visible epoch", Family::default()),
             lane_commit_seconds: r.add_in(
@@ -112,6 +121,7 @@ impl Metrics {
         PartitionMetrics {
             records_in: self.records_in.get_or_create_owned(&labels),
             lag_records: self.lag_records.get_or_create_owned(&labels),
+            blocked_seconds: self.blocked_seconds.get_or_create_owned(&labels),
         }
     }
 
@@ -196,6 +206,7 @@ mod tests {
         let partition = shared.partition("payments", 0);
         partition.records_in.inc_by(5);
         partition.lag_records.set(6);
+        partition.blocked_seconds.set(1.5);
         shared.records_out("fraud.spend").inc_by(7);
         let lane = shared.lane("topics.0");
         lane.epoch_committed.set(8);
@@ -209,6 +220,7 @@ mod tests {
         for (name, labels, value) in [
             ("records_in_total", ",source=\"payments\",partition=\"0\"", "5"),
             ("lag_records", ",source=\"payments\",partition=\"0\"", "6"),
+            ("partition_blocked_seconds", ",source=\"payments\",partition=\"0\"", "1.5"),
             ("records_out_total", ",sink=\"fraud.spend\"", "7"),
             ("epoch_committed", ",lane=\"topics.0\"", "8"),
             ("lane_commit_seconds_count", ",lane=\"topics.0\"", "1"),

@@ -99,6 +99,12 @@ impl Minter {
         }
     }
 
+    /// A fetch was answered, and the partition has more that nobody may read yet: it is not idle.
+    pub fn blocked(&mut self, feed: Feed) {
+        self.know(feed);
+        self.drained.remove(&feed);
+    }
+
     /// A partition nobody had heard of: it starts at offset 0 and counts for the watermark until it is seen idle.
     fn know(&mut self, feed: Feed) {
         if !self.positions.feeds.contains_key(&feed) {

@@ -26,6 +26,15 @@ pub enum Report {
         /// Where it stands.
         position: Offset,
     },
+    /// A fetch was answered: somebody's open transaction lets nothing be read here, though the log goes on.
+    Blocked {
+        /// The partition.
+        feed: Feed,
+        /// Where it stands.
+        position: Offset,
+        /// Where its log ends.
+        end: Offset,
+    },
     /// The journal holds all bindings up to here.
     Durable(Epoch),
     /// A lane has written (or had nothing to write of) everything up to an epoch.

@@ -5,12 +5,14 @@
 //! nearest one that exists; a value that cannot be is refused with what is expected and where it stood.
 
 mod layers;
+mod secret;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
 use crate::key::KEY_GROUPS;
 use layers::{Layers, Place};
+pub use secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -45,7 +47,8 @@ pub struct Settings {
     /// A partition that is known to be drained for so long no longer holds the watermark back. Raise it when a quiet
     /// partition may still deliver old events.
     pub idle_after_ms: u64,
-    /// How far reading runs ahead of the epochs, in bytes of each partition. Raise it for a bus that is far away.
+    /// How far reading runs ahead of the epochs, in bytes of each partition. Raise it for a bus that is far away. On Kafka the client
+    /// holds some of each partition on top (see `ARCHITECTURE.md`).
     pub read_ahead_bytes: u64,
     /// Worker threads. Raise it when `why` names an operator and cores are free; may change with every start.
     pub workers: u32,
@@ -65,6 +68,19 @@ pub struct Settings {
     pub kafka_min_insync_replicas: u64,
     /// How records written to Kafka are compressed. Zstd for a network that is the bottleneck, none for free cores.
     pub kafka_compression: Compression,
+    /// Whether Kafka is spoken to by TLS, with the names of the brokers checked. Needs a binary that was built with the cargo
+    /// feature `kafka-tls`, as everything below that begins with `kafka_`.
+    pub kafka_tls: bool,
+    /// Certificates (PEM) of the authorities that vouch for the brokers. Without it: those that the system trusts.
+    pub kafka_ca_file: Option<PathBuf>,
+    /// How a user is made known to Kafka: `scram-sha-256` or `scram-sha-512`. Without it: not at all.
+    pub kafka_sasl_mechanism: Option<SaslMechanism>,
+    /// The user.
+    pub kafka_sasl_username: Option<String>,
+    /// A file that holds the user's password, and nothing else but an end of line.
+    pub kafka_sasl_password_file: Option<PathBuf>,
+    /// The password itself; only from the environment: `DISTRIBUTARY_KAFKA_SASL_PASSWORD`.
+    pub kafka_sasl_password: Option<Secret>,
     /// Where checkpoints go: `file://` and a path, or the URL of an object store. Without one they lie in `data_dir`.
     pub checkpoints: Option<String>,
     /// Address and port of the metrics endpoint (Prometheus text); port 0 takes a free one. Without one there is none.
@@ -97,6 +113,17 @@ pub enum Compression {
     Zstd,
 }
 
+/// How a user and a password are shown to a broker; it never sees the password itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    /// SCRAM-SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// SCRAM-SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
 const MIB: u64 = 1 << 20;
 const DAY_MS: u64 = 24 * 3_600_000;
 /// More copies than this nobody keeps.
@@ -122,6 +149,12 @@ impl Default for Settings {
             kafka_replication_factor: 0,
             kafka_min_insync_replicas: 0,
             kafka_compression: Compression::Lz4,
+            kafka_tls: false,
+            kafka_ca_file: None,
+            kafka_sasl_mechanism: None,
+            kafka_sasl_username: None,
+            kafka_sasl_password_file: None,
+            kafka_sasl_password: None,
             checkpoints: None,
             metrics_listen: None,
             metadata_interval_ms: 2_000,
@@ -211,6 +244,26 @@ impl Settings {
         if self.checkpoints.as_ref().is_some_and(|url| !url.contains("://")) {
             return wrong("checkpoints", "expected a URL such as `file:///var/lib/distributary`".to_string());
         }
-        Ok(())
+        if self.kafka_ca_file.is_some() && !self.kafka_tls {
+            return wrong("kafka_ca_file", "is of no use without `kafka_tls = true`".to_string());
+        }
+        self.check_login().or_else(|(name, what)| wrong(name, what.to_string()))
+    }
+
+    /// A login is whole, or there is none.
+    fn check_login(&self) -> std::result::Result<(), (&'static str, &'static str)> {
+        let passwords = [self.kafka_sasl_password.is_some(), self.kafka_sasl_password_file.is_some()];
+        match (self.kafka_sasl_mechanism, &self.kafka_sasl_username, passwords) {
+            (None, None, [false, false]) | (Some(_), Some(_), [true, false] | [false, true]) => Ok(()),
+            (_, _, [true, true]) => Err(("kafka_sasl_password_file", "there is a kafka_sasl_password already")),
+            (None, _, _) => {
+                Err(("kafka_sasl_mechanism", "expected `scram-sha-256` or `scram-sha-512`, as there is a user or a password"))
+            }
+            (_, None, _) => Err(("kafka_sasl_username", "expected a user, as there is a kafka_sasl_mechanism")),
+            (_, _, [false, false]) => {
+                let what = "expected a file, or a password in the environment variable DISTRIBUTARY_KAFKA_SASL_PASSWORD";
+                Err(("kafka_sasl_password_file", what))
+            }
+        }
     }
 }

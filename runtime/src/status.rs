@@ -1,6 +1,7 @@
 //! How a running pipeline stands.
 
-use crate::time::Epoch;
+use crate::bus::Offset;
+use crate::time::{Epoch, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,4 +32,21 @@ pub struct Status {
     pub watermark_ms: Option<i64>,
     /// The partition that holds the watermark back: `topic[partition]`.
     pub slowest: Option<String>,
+    /// Partitions that somebody's open transaction blocks.
+    pub blocked: Vec<BlockedPartition>,
+}
+
+/// A source partition that an open transaction blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedPartition {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: u32,
+    /// Where the oldest open transaction begins.
+    pub position: Offset,
+    /// Where the log ends.
+    pub end: Offset,
+    /// Since when it is blocked.
+    pub since: WallTime,
 }

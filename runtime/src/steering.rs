@@ -2,6 +2,7 @@
 //! the checkpoints, and ends the pipeline in order.
 
 use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
+use crate::blocked::{Blocked, Since};
 use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ use crate::scribe::Scribe;
 use crate::settings::Settings;
 use crate::start;
 use crate::state::{Manifest, ManifestHead};
-use crate::status::Status;
+use crate::status::{BlockedPartition, Status};
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::upkeep::Job;
 use crossbeam_channel::Sender;
@@ -77,6 +78,7 @@ pub struct Steering {
     delays: Vec<i64>,
     /// The end of each partition, as its reader last saw it.
     ends: BTreeMap<Feed, Offset>,
+    blocked: Blocked,
     partitions: BTreeMap<Feed, PartitionMetrics>,
     applied: Vec<Epoch>,
     durable: Epoch,
@@ -121,6 +123,7 @@ impl Steering {
             replay: std::mem::take(&mut begin.replay).into(),
             delays,
             ends: BTreeMap::new(),
+            blocked: Blocked::default(),
             partitions: BTreeMap::new(),
             applied: vec![begin.restored.epoch; begin.markers.len()],
             durable: begin.live.epoch,
@@ -152,11 +155,18 @@ impl Steering {
         match report {
             Report::Delivered(piece) => {
                 self.ends.insert(piece.feed, piece.end);
+                self.blocked.goes_on(piece.feed);
                 self.minter.delivered(piece);
             }
             Report::Drained { feed, position } => {
                 self.ends.insert(feed, position);
+                self.blocked.goes_on(feed);
                 self.minter.drained(feed, position, self.uptime());
+            }
+            Report::Blocked { feed, position, end } => {
+                self.ends.insert(feed, end);
+                self.blocked.hear(feed, (position, end), (self.begin.components.clock.now(), self.uptime()));
+                self.minter.blocked(feed);
             }
             Report::Durable(epoch) => self.durable = self.durable.max(epoch),
             Report::Applied { lane, epoch } => self.applied(lane, epoch),
@@ -385,16 +395,20 @@ impl Steering {
         let metrics = &self.begin.components.metrics;
         metrics.epochs_closed.inc();
         for range in &binding.ranges {
-            let plan = &self.begin.plan;
-            let of = || {
-                let topic = plan.sources().nth(usize::from(range.feed.source)).map_or("?", |s| s.topic.as_str());
-                metrics.partition(topic, range.feed.partition.number())
-            };
-            self.partitions.entry(range.feed).or_insert_with(of).records_in.inc_by(range.records);
+            self.partition(range.feed).records_in.inc_by(range.records);
         }
     }
 
-    fn measure(&self, status: &Status) {
+    /// The metrics of a partition.
+    fn partition(&mut self, feed: Feed) -> &PartitionMetrics {
+        let (plan, metrics) = (&self.begin.plan, &self.begin.components.metrics);
+        self.partitions.entry(feed).or_insert_with(|| metrics.partition(topic_of(plan, feed), feed.partition.number()))
+    }
+
+    fn measure(&mut self, status: &Status) {
+        for (feed, _) in self.blocked.iter().collect::<Vec<_>>() {
+            self.partition(feed);
+        }
         let metrics = &self.begin.components.metrics;
         let number = |epoch: Epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX);
         metrics.epoch_minted.set(number(status.closed));
@@ -406,6 +420,7 @@ impl Steering {
             let resume = self.minter.positions().of(*feed).resume;
             let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(resume.0));
             partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
+            partition.blocked_seconds.set(self.blocked.lasts(*feed, self.uptime()).as_secs_f64());
         }
     }
 
@@ -425,15 +440,25 @@ impl Steering {
             checkpoint_pending: self.checkpoints.pending(),
             watermark_ms: Some(positions.watermark().0).filter(|w| *w != i64::MIN),
             slowest,
+            blocked: self.blocked.iter().map(|(feed, since)| self.blocked_partition(feed, since)).collect(),
         }
     }
 
+    fn blocked_partition(&self, feed: Feed, since: Since) -> BlockedPartition {
+        let Since { position, end, since, .. } = since;
+        let topic = topic_of(&self.begin.plan, feed).to_string();
+        BlockedPartition { topic, partition: feed.partition.number(), position, end, since }
+    }
+
     fn name_of(&self, feed: Feed) -> String {
-        let topic = self.begin.plan.sources().nth(usize::from(feed.source)).map_or("?", |s| s.topic.as_str());
-        format!("{topic}[{}]", feed.partition)
+        format!("{}[{}]", topic_of(&self.begin.plan, feed), feed.partition)
     }
 
     fn uptime(&self) -> Duration {
         self.begin.began.elapsed()
     }
+}
+
+fn topic_of(plan: &Plan, feed: Feed) -> &str {
+    plan.sources().nth(usize::from(feed.source)).map_or("?", |source| source.topic.as_str())
 }

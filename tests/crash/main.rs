@@ -6,6 +6,7 @@
 //! with the engine says from the input alone what every output must hold.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod blocked;
 mod crashes;
 mod damage;
 mod held;

@@ -13,7 +13,7 @@ use harness::process::{Launch, Process, Signal};
 use harness::{outside, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -100,6 +100,16 @@ impl World {
             .set("epoch_records_max", 20)
             .set("checkpoint_interval_ms", 30)
             .set("idle_after_ms", 24 * 3_600_000)
+    }
+
+    /// What `why` says of the job.
+    pub(crate) fn why(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+        command.args(["why", "ledger", "--data-dir"]).arg(self.dir.path());
+        command.args(self.ground.brokers.iter().flat_map(|brokers| ["--set".to_string(), format!("bus=kafka://{brokers}")]));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Waits until the process has worked off and saved everything that is published.

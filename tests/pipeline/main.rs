@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
 mod backfill;
+mod holes;
 mod outages;
 mod poison;
 mod poison_kinds;

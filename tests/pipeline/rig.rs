@@ -2,6 +2,7 @@
 
 use crate::unruly_bus::UnrulyBus;
 use distributary::{Event, Flow, Job, Timestamp, job, run, topic};
+use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
@@ -19,12 +20,12 @@ use distributary_runtime::settings::Settings;
 use distributary_runtime::sink::LaneGroup;
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::status::Status;
-use distributary_runtime::time::{SystemClock, WallTime, monotonic};
+use distributary_runtime::time::{Clock, SystemClock, WallTime, monotonic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Nothing a scenario waits for takes nearly as long, on a machine that is busy with other things.
@@ -100,7 +101,11 @@ pub(crate) fn copies(flow: &Flow) -> Result<()> {
 
 /// A rig on which `copies` runs and has copied so many payments.
 pub(crate) fn copying(partitions: u32, count: u64) -> (Rig, Running) {
-    let rig = Rig::new();
+    copying_on(Rig::new(), partitions, count)
+}
+
+/// The same, on a rig that is there.
+pub(crate) fn copying_on(rig: Rig, partitions: u32, count: u64) -> (Rig, Running) {
     rig.topic("payments", partitions);
     rig.publish("payments", payments(0..count));
     let running = rig.start(copies);
@@ -121,13 +126,48 @@ pub(crate) struct Rig {
     store: CheckpointStore,
     starts: AtomicU64,
     _dir: tempfile::TempDir,
+    /// Rigs on one broker use the same topics.
+    _alone: Option<MutexGuard<'static, ()>>,
+}
+
+static ON_KAFKA: Mutex<()> = Mutex::new(());
+
+/// Plays a scenario on the embedded bus, and on the Kafka of this run, if there is one.
+pub(crate) fn on_each_bus(scenario: impl Fn(Rig)) {
+    scenario(Rig::new());
+    Rig::on_kafka().into_iter().for_each(scenario);
+}
+
+/// The broker of this run (`./dev test` starts it); says so when there is none.
+pub(crate) fn brokers() -> Option<String> {
+    let brokers = std::env::var("DISTRIBUTARY_TEST_KAFKA").ok();
+    if brokers.is_none() {
+        println!("skipped on Kafka: DISTRIBUTARY_TEST_KAFKA names no broker (`./dev kafka start`)");
+    }
+    brokers
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("bus.sqlite");
-        let calm: Arc<dyn Bus> = Arc::new(SqliteBus::open(&path, Arc::new(SystemClock), Durability::Normal).expect("a bus"));
+        let calm = SqliteBus::open(&path, Arc::new(SystemClock), Durability::Normal).expect("a bus");
+        Self::with(Arc::new(calm), dir, None)
+    }
+
+    /// On the Kafka of this run, if there is one, without what other scenarios have left there.
+    pub(crate) fn on_kafka() -> Option<Self> {
+        let brokers = brokers()?;
+        let alone = ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
+        let bus = KafkaBus::connect(KafkaSettings::new(brokers), Arc::new(SystemClock)).expect("a bus");
+        let of_ours = |name: &str| name == "payments" || name.starts_with("fraud.");
+        for topic in bus.topics().unwrap().into_iter().filter(|topic| of_ours(&topic.spec.name)) {
+            bus.delete_topic(&topic.spec.name).unwrap();
+        }
+        Some(Self::with(Arc::new(bus), tempfile::tempdir().expect("a temporary directory"), Some(alone)))
+    }
+
+    fn with(calm: Arc<dyn Bus>, dir: tempfile::TempDir, alone: Option<MutexGuard<'static, ()>>) -> Self {
         let settings = Settings {
             epoch_interval_ms: 5,
             idle_epoch_ms: 50,
@@ -144,6 +184,18 @@ impl Rig {
             settings,
             starts: AtomicU64::new(0),
             _dir: dir,
+            _alone: alone,
+        }
+    }
+
+    /// Retention takes everything that a topic holds.
+    pub(crate) fn loses_all(&self, topic: &str) {
+        if self.calm.features().upkeep_on_call {
+            self.calm.maintain(SystemClock.now()).unwrap();
+        } else {
+            let id = self.id(topic);
+            let end = self.calm.offsets(id).unwrap()[0].end;
+            self.calm.truncate_journal(id, end).unwrap();
         }
     }
 
@@ -249,8 +301,7 @@ impl Rig {
 
     /// Everything a topic holds now, as a pipeline that has stopped left it.
     pub(crate) fn all(&self, topic: &str) -> Vec<Record> {
-        let held: u64 = self.calm.offsets(self.id(topic)).unwrap().iter().map(|o| o.end.0 - o.log_start.0).sum();
-        self.read(topic, held as usize)
+        self.by_partition(topic).into_iter().flat_map(|(_, records)| records).collect()
     }
 
     /// The same, by partition.

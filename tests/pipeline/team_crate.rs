@@ -35,6 +35,10 @@ fn cargo(command: &str) {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/team_crate");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--offline", "--quiet", "--manifest-path"]).arg(crate_dir.join("Cargo.toml"));
+    if cfg!(feature = "kafka-tls") {
+        // So that librdkafka is not built again.
+        cargo.args(["--features", "kafka-tls"]);
+    }
     for setting in PROFILE {
         cargo.args(["--config", &format!("profile.dev.{setting}")]);
     }

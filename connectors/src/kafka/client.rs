@@ -1,6 +1,7 @@
 //! Clients of librdkafka: what each kind is set to, and why.
 
 use super::fault::unavailable;
+use super::security::Security;
 use distributary_runtime::bus::BusError;
 use distributary_runtime::settings::Compression;
 use rdkafka::ClientContext;
@@ -27,6 +28,15 @@ const APPEND: Duration = Duration::from_secs(30);
 /// The largest message: value, key and headers at their bounds, and their frame.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 4 << 20;
 
+/// What a reader's client holds of records that nobody has taken yet: of all its partitions that are not paused together, and
+/// of each that is paused. It fetches when there is less, so that one answer comes on top.
+const QUEUE_BYTES: u64 = 4 << 20;
+
+/// One answer of a broker: of one partition, and in all; as the log holds it, that is compressed. A batch that is larger comes
+/// all the same.
+const PARTITION_FETCH_BYTES: u64 = 1 << 20;
+const FETCH_BYTES: u64 = 8 << 20;
+
 /// Where the cluster is, and how topics are made in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSettings {
@@ -38,13 +48,21 @@ pub struct KafkaSettings {
     pub min_insync_replicas: Option<u16>,
     /// How written records are compressed.
     pub compression: Compression,
+    /// How the brokers are spoken to.
+    pub security: Security,
 }
 
 impl KafkaSettings {
     /// A cluster at these brokers, its own defaults for new topics, and lz4.
     #[must_use]
     pub fn new(brokers: impl Into<String>) -> Self {
-        Self { brokers: brokers.into(), replication_factor: None, min_insync_replicas: None, compression: Compression::Lz4 }
+        Self {
+            brokers: brokers.into(),
+            replication_factor: None,
+            min_insync_replicas: None,
+            compression: Compression::Lz4,
+            security: Security::default(),
+        }
     }
 
     fn client(&self) -> ClientConfig {
@@ -58,12 +76,18 @@ impl KafkaSettings {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Warning);
+        self.security.configure(&mut config);
         config
     }
 
     /// A client that only asks; what it says of ends depends on `isolation`.
     pub(super) fn asker(&self, isolation: Isolation) -> Result<Asker, BusError> {
         make(self.client().set("isolation.level", isolation.name()), Voice)
+    }
+
+    /// A client that only connects.
+    pub(super) fn greeter<C: ProducerContext>(&self, context: C) -> Result<BaseProducer<C>, BusError> {
+        make(&self.client(), context)
     }
 
     pub(super) fn admin(&self) -> Result<AdminClient<Voice>, BusError> {
@@ -86,7 +110,9 @@ impl KafkaSettings {
             // The default stops fetching for a second when the queue was full for a moment.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "50")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", (QUEUE_BYTES >> 10).to_string())
+            .set("fetch.message.max.bytes", PARTITION_FETCH_BYTES.to_string())
+            .set("fetch.max.bytes", FETCH_BYTES.to_string());
         make(&config, Voice)
     }
 

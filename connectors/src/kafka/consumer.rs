@@ -2,11 +2,14 @@
 //!
 //! Offsets have holes (control records of transactions, aborted transactions, compaction). So a position is behind the last
 //! record that was delivered, or where librdkafka found the end of what may be read.
+//!
+//! librdkafka's own pause throws away what it has fetched, and fetches it again. So a paused partition here just gathers in
+//! its own queue, up to `client::QUEUE_BYTES`, and what was on its way to the common one is held back here.
 
 use super::Shared;
 use super::client::{Voice, learn};
 use super::fault::unavailable;
-use super::ffi::{self, Event};
+use super::ffi::{self, Event, Route};
 use super::offsets;
 use super::watch::{Seen, Watch};
 use distributary_runtime::bus::{Batch, BusError, Consumer, Offset, PartitionOffsets, Record, TopicId};
@@ -14,7 +17,7 @@ use distributary_runtime::time::monotonic;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
@@ -44,6 +47,10 @@ pub(super) struct KafkaConsumer {
 struct Cursor {
     position: Offset,
     paused: bool,
+    /// Whether it ever was: from then on librdkafka leaves it to us where its queue leads.
+    was_paused: bool,
+    /// What came while it was paused: at most what the common queue held.
+    held: VecDeque<Event>,
     /// Everything that may be read has been.
     drained: bool,
     reported_at: Instant,
@@ -82,7 +89,9 @@ impl KafkaConsumer {
         }
         self.read_from(positions)?;
         for (partition, resume) in positions {
-            let cursor = Cursor { position: *resume, paused: false, drained: false, reported_at: monotonic() };
+            let was_paused = self.cursors.get(partition).is_some_and(|before| before.was_paused);
+            let (position, reported_at) = (*resume, monotonic());
+            let cursor = Cursor { position, paused: false, was_paused, held: VecDeque::new(), drained: false, reported_at };
             self.cursors.insert(*partition, cursor);
         }
         Ok(())
@@ -121,8 +130,27 @@ impl KafkaConsumer {
         Ok(list)
     }
 
+    /// What was held back of partitions that are not paused any more.
+    fn release(&mut self, gathered: &mut Gathered) -> Result<(), BusError> {
+        let partitions: Vec<u32> = self.cursors.iter().filter(|(_, c)| !c.held.is_empty()).map(|(p, _)| *p).collect();
+        for partition in partitions {
+            while !gathered.is_full()
+                && let Some(cursor) = self.cursors.get_mut(&partition).filter(|cursor| !cursor.paused)
+                && let Some(event) = cursor.held.pop_front()
+            {
+                self.take(event, gathered)?;
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, event: Event, gathered: &mut Gathered) -> Result<(), BusError> {
         match event {
+            Event::Record { partition, .. } | Event::End { partition, .. } if self.is_paused(partition) => {
+                if let Some(cursor) = self.cursors.get_mut(&partition) {
+                    cursor.held.push_back(event);
+                }
+            }
             Event::Record { partition, record } => {
                 let Some(cursor) = self.cursors.get_mut(&partition) else { return Ok(()) };
                 // What was fetched before the position was moved.
@@ -139,13 +167,15 @@ impl KafkaConsumer {
                 let Some(cursor) = self.cursors.get_mut(&partition) else { return Ok(()) };
                 cursor.position = cursor.position.max(at);
                 cursor.drained = true;
-                if !cursor.paused {
-                    gathered.records.entry(partition).or_default();
-                }
+                gathered.records.entry(partition).or_default();
             }
             Event::Failed { partition, code } => self.failed(partition, code)?,
         }
         Ok(())
+    }
+
+    fn is_paused(&self, partition: u32) -> bool {
+        self.cursors.get(&partition).is_some_and(|cursor| cursor.paused)
     }
 
     fn failed(&mut self, partition: Option<u32>, code: RDKafkaErrorCode) -> Result<(), BusError> {
@@ -226,6 +256,7 @@ impl Consumer for KafkaConsumer {
     fn poll(&mut self, wait: Duration) -> Result<Vec<Batch>, BusError> {
         let (start, mut gathered) = (monotonic(), Gathered::default());
         self.look(&mut gathered)?;
+        self.release(&mut gathered)?;
         while !gathered.is_full() {
             let left = if gathered.records.is_empty() { wait.saturating_sub(start.elapsed()) } else { Duration::ZERO };
             match ffi::poll(&self.client, &self.c_name, left.min(TURN)) {
@@ -242,19 +273,14 @@ impl Consumer for KafkaConsumer {
         self.add(&[(partition, resume)])
     }
 
+    /// Says it again and again: a partition that was assigned anew has forgotten where its queue leads.
     fn pause(&mut self, partitions: &[u32]) {
-        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for (partition, cursor) in &mut self.cursors {
-            let paused = partitions.contains(partition);
-            if paused != cursor.paused {
-                let list = if paused { &mut pause } else { &mut resume };
-                list.add_partition(&self.name, *partition as i32);
-            }
-            cursor.paused = paused;
-        }
-        for (list, result) in [(&pause, self.client.pause(&pause)), (&resume, self.client.resume(&resume))] {
-            if let Err(error) = result {
-                tracing::warn!(topic = self.name, partitions = list.count(), %error, "pausing or resuming failed");
+            cursor.paused = partitions.contains(partition);
+            cursor.was_paused |= cursor.paused;
+            if cursor.was_paused {
+                let route = if cursor.paused { Route::Gather } else { Route::Deliver };
+                ffi::route(&self.client, &self.c_name, *partition, route);
             }
         }
     }

@@ -162,6 +162,36 @@ unsafe fn headers(message: &sys::rd_kafka_message_t) -> Vec<Header> {
     found
 }
 
+/// Where what is fetched of a partition goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Route {
+    /// Into the queue that is polled, with all that has gathered.
+    Deliver,
+    /// It stays in the partition's own queue, which nobody polls.
+    Gather,
+}
+
+/// Leads the queue of a partition. Nothing that was fetched is lost, and nothing overtakes.
+pub(super) fn route(consumer: &BaseConsumer<Voice>, topic: &CStr, partition: u32, route: Route) {
+    // SAFETY: the client lives as long as `consumer`; both queues are references of our own, given back after their use. To
+    // be led nowhere is what a null pointer asks for.
+    unsafe {
+        let rk = consumer.client().native_ptr();
+        let from = sys::rd_kafka_queue_get_partition(rk, topic.as_ptr(), partition as i32);
+        let to = match route {
+            Route::Deliver => sys::rd_kafka_queue_get_consumer(rk),
+            Route::Gather => null_mut(),
+        };
+        if !from.is_null() {
+            sys::rd_kafka_queue_forward(from, to);
+            sys::rd_kafka_queue_destroy(from);
+        }
+        if !to.is_null() {
+            sys::rd_kafka_queue_destroy(to);
+        }
+    }
+}
+
 /// The end of the log, transactions that are still open included, as the last fetch of a partition saw it.
 pub(super) fn high_watermark(consumer: &BaseConsumer<Voice>, topic: &CStr, partition: u32) -> Option<Offset> {
     let (mut low, mut high) = (-1, -1);

@@ -16,15 +16,18 @@ mod client;
 mod consumer;
 mod fault;
 mod ffi;
+mod greet;
 mod groups;
 mod lanes;
 mod marker;
 mod offsets;
 mod scan;
+mod security;
 mod topics;
 mod watch;
 
 pub use client::KafkaSettings;
+pub use security::{Login, Security};
 
 use crate::rules::{RECORD_BYTES_MAX, check_record};
 use append::{Appender, EARLIEST, Placed};
@@ -104,18 +107,15 @@ impl KafkaBus {
     /// Connects to a cluster; the clock dates journal entries and markers.
     ///
     /// # Errors
-    /// A setting is wrong, or no broker answers.
+    /// A setting is wrong, no broker answers, or none lets us in.
     pub fn connect(settings: KafkaSettings, clock: Arc<dyn Clock>) -> Result<Self, BusError> {
+        settings.security.check()?;
+        greet::greet(&settings)?;
         let committed = Arc::new(settings.asker(Isolation::Committed)?);
         let uncommitted = Arc::new(settings.asker(Isolation::Uncommitted)?);
         let topics = Arc::new(Topics::new(settings.clone(), committed.clone())?);
         let scanner = Arc::new(Scanner::new(settings.clone(), committed.clone()));
         let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted, scanner };
-        // Nothing else has been asked: whatever went wrong, it was the connection.
-        shared
-            .topics
-            .find(topics::ANY_TOPIC)
-            .map_err(|e| unavailable(&format!("connecting to Kafka at {}", settings.brokers), e))?;
         Ok(Self {
             journals: Appender::new(settings.clone()),
             records: Appender::new(settings.clone()),

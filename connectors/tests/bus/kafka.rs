@@ -147,6 +147,49 @@ fn a_partition_that_an_open_transaction_blocks_is_not_drained() {
     assert_eq!((values, position), (vec!["open".into(), "behind".into()], end), "and a control record");
 }
 
+/// A paused partition keeps what was fetched of it: nothing is lost, repeated or out of order, and the others go on.
+#[test]
+fn a_pause_keeps_what_was_fetched() {
+    let Some(brokers) = brokers() else { return };
+    const COUNT: u64 = 3_000;
+    let (bus, name) = (connect(&brokers), prefix("pauses"));
+    let id = topic(&bus, &name, 2);
+    for partition in 0..2 {
+        let value = |n: u64| format!("{n:04}{}", "x".repeat(2_000));
+        let records = (0..COUNT).map(|n| NewRecord { partition: Some(partition), ..record(&value(n)) });
+        bus.produce(id, records.collect()).unwrap();
+    }
+    let mut consumer = bus.consumer(id, &[(0, Offset(0)), (1, Offset(0))]).unwrap();
+    let (start, mut next, mut turn) = (monotonic(), [0, 0], 0);
+    while next != [COUNT, COUNT] {
+        assert!(start.elapsed() < Duration::from_secs(60), "it stands at {next:?}");
+        // One of them, the other, both, none; but none as soon as one is done.
+        let paused: &[u32] = [&[0][..], &[1], &[0, 1], &[]][if next.contains(&COUNT) { 3 } else { turn % 4 }];
+        turn += 1;
+        consumer.pause(paused);
+        for batch in consumer.poll(Duration::from_millis(20)).unwrap() {
+            assert!(batch.records.is_empty() || !paused.contains(&batch.partition), "{paused:?}");
+            let next = &mut next[batch.partition as usize];
+            for record in batch.records {
+                assert_eq!(record.offset, Offset(*next));
+                *next += 1;
+            }
+        }
+    }
+    // A position that is moved begins there, whatever was held.
+    consumer.pause(&[0]);
+    consumer.assign(0, Offset(COUNT - 2)).unwrap();
+    consumer.pause(&[]);
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(60), "a moved partition is mute");
+        consumer.pause(&[]);
+        let batches = consumer.poll(Duration::from_millis(20)).unwrap();
+        again.extend(batches.into_iter().filter(|b| b.partition == 0).flat_map(|b| b.records).map(|r| r.offset));
+    }
+    assert_eq!(again, [Offset(COUNT - 2), Offset(COUNT - 1)]);
+}
+
 /// A lane's producer that was shut out is replaced by another, as long as the lane is ours.
 #[test]
 fn a_lane_goes_on_after_another_handle_of_its_owner() {

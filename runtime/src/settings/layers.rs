@@ -11,8 +11,16 @@ use std::fmt;
 const ENV_PREFIX: &str = "DISTRIBUTARY_";
 
 /// Names in the environment that are no settings: where the file lies, and what tests tell a process.
-const ENV_RESERVED: [&str; 4] =
-    ["DISTRIBUTARY_CONFIG", "DISTRIBUTARY_FAILPOINT", "DISTRIBUTARY_PHASE_FILE", "DISTRIBUTARY_TEST_KAFKA"];
+const ENV_RESERVED: [&str; 5] = [
+    "DISTRIBUTARY_CONFIG",
+    "DISTRIBUTARY_FAILPOINT",
+    "DISTRIBUTARY_PHASE_FILE",
+    "DISTRIBUTARY_TEST_KAFKA",
+    "DISTRIBUTARY_TEST_KAFKA_TLS",
+];
+
+/// What stands in a file is copied, and what stands on a command line is seen by every user of the machine.
+const ONLY_IN_ENV: &str = "kafka_sasl_password";
 
 /// A name this much alike (Jaro-Winkler) is likely meant.
 const ALIKE: f64 = 0.8;
@@ -94,6 +102,7 @@ impl Layers {
     pub(super) fn add_text(&mut self, name: &str, text: &str, place: Place) -> Result<()> {
         let value = match self.defaults.get(name) {
             Some(Value::Number(_)) => text.replace('_', "").parse().map_or_else(|_| Value::from(text), |n: u64| n.into()),
+            Some(Value::Bool(_)) => text.parse().map_or_else(|_| Value::from(text), Value::Bool),
             Some(Value::Null) if text.is_empty() => Value::Null,
             _ => Value::from(text),
         };
@@ -104,7 +113,13 @@ impl Layers {
         let Some(default) = self.defaults.get(name) else {
             return Err(wrong(name, &place, self.unknown(name)));
         };
+        if name == ONLY_IN_ENV && !matches!(place, Place::Env(_)) {
+            let what = "a password is taken from the environment variable DISTRIBUTARY_KAFKA_SASL_PASSWORD, or from a file that \
+                        kafka_sasl_password_file names";
+            return Err(wrong(name, &place, what.to_string()));
+        }
         let expected = match default {
+            Value::Bool(_) if !value.is_boolean() => "`true` or `false`",
             Value::Number(_) if value.as_u64().is_none() => "a whole number",
             Value::String(_) if !value.is_string() => "text",
             Value::Null if !value.is_string() && !value.is_null() => "text",

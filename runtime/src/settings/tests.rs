@@ -64,6 +64,13 @@ fn a_wrong_value_is_refused_with_what_is_expected() {
         ("metrics_listen", "here", "invalid socket address syntax, found \"here\""),
         ("bus", "postgres://localhost", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers"),
         ("kafka_replication_factor", "99", "expected a whole number from 0 to 32, found 99"),
+        ("kafka_tls", "yes", "expected `true` or `false`, found \"yes\""),
+        ("kafka_ca_file", "ca.pem", "is of no use without `kafka_tls = true`"),
+        (
+            "kafka_sasl_mechanism",
+            "plain",
+            "unknown variant `plain`, expected `scram-sha-256` or `scram-sha-512`, found \"plain\"",
+        ),
         ("checkpoints", "/var/lib", "expected a URL such as `file:///var/lib/distributary`"),
         ("bytes_in_flight_max", "1000", "must not be more than bytes_in_flight_max (1000)"),
     ] {
@@ -87,5 +94,30 @@ fn every_number_has_a_range_that_holds_its_default() {
         let Some(default) = value.as_u64() else { continue };
         let (_, min, max) = *RANGES.iter().find(|r| r.0 == name).expect("a range");
         assert!((min..=max).contains(&default), "{name}");
+    }
+}
+
+#[test]
+fn a_login_is_whole_and_shows_no_password() {
+    const PASSWORD: &str = "open-sesame";
+    let user = [("kafka_sasl_mechanism", "scram-sha-512"), ("kafka_sasl_username", "alice")];
+    let env = [("DISTRIBUTARY_KAFKA_SASL_PASSWORD", PASSWORD)];
+    let settings = Settings::load(None, pairs(&env), &pairs(&user)).unwrap();
+    assert_eq!(settings.kafka_sasl_password.as_ref().unwrap().reveal(), PASSWORD);
+    let shown = format!("{settings:?} {}", serde_json::to_string(&settings).unwrap());
+    assert!(shown.contains("alice") && !shown.contains(PASSWORD), "{shown}");
+
+    let file = ("kafka_sasl_password_file", "/run/secret");
+    assert!(Settings::load(None, [], &pairs(&[user[0], user[1], file])).is_ok());
+    for (file, env, flags, says) in [
+        ("", &[][..], &user[..1], "kafka_sasl_username (default): expected a user, as there is a kafka_sasl_mechanism"),
+        ("", &[], &user, "kafka_sasl_password_file (default): expected a file, or a password in the environment variable"),
+        ("", &env, &user[1..], "kafka_sasl_mechanism (default): expected `scram-sha-256` or `scram-sha-512`, as there is"),
+        ("", &env, &[user[0], user[1], file], "kafka_sasl_password_file (flag --set): there is a kafka_sasl_password already"),
+        ("", &[], &[("kafka_sasl_password", PASSWORD)], "kafka_sasl_password (flag --set): a password is taken from"),
+        ("kafka_sasl_password = 'open-sesame'", &[], &[], "kafka_sasl_password (distributary.toml, line 1): a password is taken"),
+    ] {
+        let error = refused(file, env, flags);
+        assert!(error.contains(says) && !error.contains(PASSWORD), "{error}");
     }
 }

@@ -128,6 +128,7 @@ impl<D: Data> Reader<D> {
     fn deliver(&self, batch: Batch, from: Offset) {
         // The end of what was bound before this incarnation is the end of a chunk: no range and no chunk straddles it.
         let border = self.running.live_from.get(&batch.partition).copied().unwrap_or(Offset(0));
+        let is_empty = batch.records.is_empty();
         let mut replayed = batch.records;
         let live = replayed.split_off(replayed.partition_point(|r| r.offset < border));
         if !replayed.is_empty() {
@@ -137,8 +138,11 @@ impl<D: Data> Reader<D> {
             let piece = self.chunk(batch.partition, from.max(border), live, batch.end);
             self.running.reports.send(Report::Delivered(piece));
         }
-        if batch.position >= batch.end {
-            self.running.reports.send(Report::Drained { feed: self.feed(batch.partition), position: batch.position });
+        let (feed, position, end) = (self.feed(batch.partition), batch.position, batch.end);
+        if position >= end {
+            self.running.reports.send(Report::Drained { feed, position });
+        } else if is_empty {
+            self.running.reports.send(Report::Blocked { feed, position, end });
         }
     }
 

@@ -63,6 +63,7 @@ pub(super) fn why(job: Job, bus: &dyn Bus, store: &CheckpointStore, settings: &S
         now: SystemClock.now(),
         watermark_ms: super::standing::known(standing.positions.watermark()),
         lags,
+        brokers: settings.bus_url().strip_prefix("kafka://").map(str::to_string),
     };
     Ok((standing.pipeline, verdict::decide(&seen)))
 }

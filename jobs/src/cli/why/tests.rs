@@ -4,7 +4,7 @@ use super::verdict::{Seen, Verdict, decide};
 use crate::cli::standing::Lag;
 use crate::cli::status::Told;
 use distributary_runtime::bus::Offset;
-use distributary_runtime::status::Status;
+use distributary_runtime::status::{BlockedPartition, Status};
 use distributary_runtime::time::{Epoch, WallTime};
 
 fn lag(partition: u32, watermark_ms: i64) -> Lag {
@@ -36,6 +36,7 @@ fn well() -> Seen {
         now: WallTime(1_500),
         watermark_ms: Some(50_000),
         lags: vec![lag(0, 50_000), lag(1, 50_400)],
+        brokers: Some("b:9092".into()),
     }
 }
 
@@ -107,4 +108,30 @@ fn a_partition() {
     assert_eq!(never, "partition payments[0] holds the watermark back: it has brought nothing yet");
     let empty = line(|seen| seen.lags.iter_mut().for_each(|lag| (lag.end, lag.bound) = (Offset(0), Offset(0))));
     assert_eq!(empty, "it waits for data: payments is empty");
+}
+
+#[test]
+fn an_open_transaction() {
+    let blocked = |ms: i64, end: u64| {
+        line(|seen| {
+            let at = BlockedPartition {
+                topic: "payments".into(),
+                partition: 1,
+                position: Offset(100),
+                end: Offset(1_104),
+                since: WallTime(1_500 - ms),
+            };
+            seen.told.as_mut().unwrap().status.blocked.push(at);
+            seen.lags[1].end = Offset(end);
+        })
+    };
+    assert_eq!(
+        blocked(9_000, 100),
+        "an open transaction blocks payments[1] at offset 100 since 1969-12-31T23:59:52.500Z (9.0 s): 1,004 offsets wait behind \
+         it; its producer must end it: `kafka-transactions.sh --bootstrap-server b:9092 describe-producers --topic payments \
+         --partition 1` shows who that is, `kafka-transactions.sh --bootstrap-server b:9092 find-hanging --topic payments \
+         --partition 1` whether nobody will"
+    );
+    assert!(blocked(500, 100).starts_with("nothing does"), "a commit on its way is nothing to tell");
+    assert!(blocked(9_000, 110).starts_with("nothing does"), "it has ended, and the process has not said so yet");
 }

@@ -1,8 +1,9 @@
 //! What holds a pipeline back: decided from what can be seen, by a pure function.
 
-use super::out::{grouped, span};
+use super::out::{grouped, span, time};
 use crate::cli::standing::Lag;
 use crate::cli::status::Told;
+use distributary_runtime::status::{BlockedPartition, Status};
 use distributary_runtime::time::{Epoch, WallTime};
 use serde::Serialize;
 use std::fmt;
@@ -26,6 +27,8 @@ pub(super) struct Seen {
     pub(super) now: WallTime,
     pub(super) watermark_ms: Option<i64>,
     pub(super) lags: Vec<Lag>,
+    /// Brokers to ask about transactions, if the bus has any.
+    pub(super) brokers: Option<String>,
 }
 
 /// What holds it back.
@@ -46,6 +49,8 @@ pub(in crate::cli) enum Verdict {
     Journal { epochs: u64 },
     /// A lane of a sink is behind the journal.
     Sink { lane: String, epochs: u64 },
+    /// Somebody's open transaction lets nothing be read.
+    Blocked { topic: String, partition: u32, position: u64, offsets: u64, since: WallTime, ms: i64, brokers: String },
     /// Records wait on the bus longer than they should.
     Reading { partition: String, records: u64, waiting_ms: i64 },
     /// Everything is read, but a partition holds event time back.
@@ -84,6 +89,9 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
     {
         return verdict;
     }
+    if let Some(verdict) = blocked(seen, status) {
+        return verdict;
+    }
     if let Some(lag) = seen.lags.iter().filter(|lag| lag.waiting_ms > Some(WAITING_MS)).max_by_key(|lag| lag.waiting_ms) {
         let waiting_ms = lag.waiting_ms.unwrap_or(0);
         return Verdict::Reading { partition: partition(lag), records, waiting_ms };
@@ -92,6 +100,23 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
         return Verdict::NoData { topics: topics(&seen.lags) };
     }
     watermark(seen).unwrap_or(Verdict::CaughtUp { epoch: status.closed })
+}
+
+/// The partition that has been blocked longest, unless the bus shows by now more of it than was read.
+fn blocked(seen: &Seen, status: &Status) -> Option<Verdict> {
+    let of = |lag: &Lag, at: &BlockedPartition| (lag.topic.as_str(), lag.partition) == (at.topic.as_str(), at.partition);
+    let holds = |at: &&BlockedPartition| seen.lags.iter().any(|lag| of(lag, at) && lag.end <= at.position);
+    let at = status.blocked.iter().filter(holds).min_by_key(|at| at.since)?;
+    let ms = seen.now.0.saturating_sub(at.since.0);
+    (ms > WAITING_MS).then(|| Verdict::Blocked {
+        topic: at.topic.clone(),
+        partition: at.partition,
+        position: at.position.0,
+        offsets: at.end.0.saturating_sub(at.position.0),
+        since: at.since,
+        ms,
+        brokers: seen.brokers.clone().unwrap_or_else(|| "BROKERS".to_string()),
+    })
 }
 
 /// The partition whose claim is the pipeline's, if the others have long claimed more. One that is idle does not count: then
@@ -134,6 +159,17 @@ impl fmt::Display for Verdict {
             Self::Journal { epochs } => write!(f, "the journal holds it back: {epochs} epochs behind; the bus answers slowly"),
             Self::Sink { lane, epochs } => {
                 write!(f, "sink {lane} holds it back: {epochs} epochs behind; the sink answers slowly")
+            }
+            Self::Blocked { topic, partition, position, offsets, since, ms, brokers } => {
+                let (since, lasts, offsets) = (time(*since), span(*ms), grouped(*offsets));
+                let ask = format!("kafka-transactions.sh --bootstrap-server {brokers}");
+                let which = format!("--topic {topic} --partition {partition}");
+                write!(
+                    f,
+                    "an open transaction blocks {topic}[{partition}] at offset {position} since {since} ({lasts}): {offsets} offsets \
+                     wait behind it; its producer must end it: `{ask} describe-producers {which}` shows who that is, \
+                     `{ask} find-hanging {which}` whether nobody will"
+                )
             }
             Self::Reading { partition, records, waiting_ms } => {
                 let (records, waiting) = (grouped(*records), span(*waiting_ms));
