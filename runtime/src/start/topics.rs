@@ -35,7 +35,7 @@ pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topic
                 ensure(bus, &spec)?
             }
         };
-        if topic.spec.form != *form && *form == TopicForm::Upsert {
+        if topic.spec.form != *form && *form == TopicForm::Upsert && !appends(plan, name) {
             tracing::warn!(
                 topic = %name,
                 "sink topic is not compacted: it keeps every state of a key until its retention deletes them all, the newest too"
@@ -47,6 +47,12 @@ pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topic
         topics.insert(name.clone(), topic);
     }
     Ok(topics)
+}
+
+/// Whether the job itself appends to this topic: it cannot be both.
+fn appends(plan: &Plan, topic: &str) -> bool {
+    let to = |sink: &SinkNode| matches!(&sink.target, SinkTarget::Topic { name, form: TopicForm::Append } if name == topic);
+    plan.sinks().any(to)
 }
 
 /// A topic that holds results of the generation already: one that came back without them would be taken for it.
