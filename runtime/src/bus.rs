@@ -385,6 +385,15 @@ pub trait Bus: Send + Sync {
     /// [`BusError::Fenced`] when a greater token has been here.
     fn fence_lane(&self, lane: &str, token: Token) -> Result<Option<Marker>, BusError>;
 
+    /// Sends what the next `commit_lane` of the same lane will make visible, and makes none of it visible; if that never
+    /// comes, it never was. A bus that has nothing to gain does nothing.
+    ///
+    /// # Errors
+    /// As [`Bus::commit_lane`].
+    fn prepare_lane(&self, _commit: &LaneCommit) -> Result<(), BusError> {
+        Ok(())
+    }
+
     /// Writes records and marker in one atomic step.
     ///
     /// # Errors

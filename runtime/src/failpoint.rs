@@ -23,6 +23,8 @@ pub enum Step {
     JournalAppend,
     /// A lane is fenced with the token of an incarnation.
     LaneFence,
+    /// Results of a lane are sent ahead of their commit; nobody sees them yet.
+    LanePrepare,
     /// Results and marker of a lane become visible.
     LaneCommit,
     /// A state object is written.
@@ -43,11 +45,12 @@ pub enum Step {
 
 impl Step {
     /// Every durable step there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TopicCreate,
         Self::JournalStart,
         Self::JournalAppend,
         Self::LaneFence,
+        Self::LanePrepare,
         Self::LaneCommit,
         Self::StatePut,
         Self::ManifestPut,
@@ -66,6 +69,7 @@ impl Step {
             Self::JournalStart => "journal_start",
             Self::JournalAppend => "journal_append",
             Self::LaneFence => "lane_fence",
+            Self::LanePrepare => "lane_prepare",
             Self::LaneCommit => "lane_commit",
             Self::StatePut => "state_put",
             Self::ManifestPut => "manifest_put",

@@ -118,7 +118,7 @@ pub enum LaneStep {
     Skip(usize),
     /// Nothing to write in these epochs, and nobody waits for the marker.
     Pass(usize),
-    /// Write these epochs in one step.
+    /// Write these epochs in one step, as soon as the last of them is durable.
     Write(usize),
     /// The first epoch is not durable yet.
     AwaitDurable,
@@ -138,20 +138,19 @@ pub fn decide(queue: &VecDeque<LaneEpoch>, visible: Option<Epoch>, durable: Epoc
     if queue.is_empty() {
         return LaneStep::AwaitEpochs;
     }
-    let mut bytes = 0;
-    let (mut ready, mut write) = (0, false);
-    for epoch in queue.iter().take_while(|e| e.epoch <= durable) {
+    let (mut bytes, mut run, mut write) = (0, 0, false);
+    for epoch in queue {
         if bytes >= RUN_BYTES_MAX {
             break;
         }
         bytes += epoch.records.iter().map(bytes_of).sum::<usize>();
         write |= epoch.mark || !epoch.records.is_empty();
-        ready += 1;
+        run += 1;
     }
-    match (ready, write) {
-        (0, _) => LaneStep::AwaitDurable,
-        (n, true) => LaneStep::Write(n),
-        (n, false) => LaneStep::Pass(n),
+    match queue.iter().take_while(|e| e.epoch <= durable).count() {
+        _ if write => LaneStep::Write(run),
+        0 => LaneStep::AwaitDurable,
+        n => LaneStep::Pass(n.min(run)),
     }
 }
 
@@ -227,6 +226,17 @@ impl Committer {
         let Some(epoch) = epochs.last().map(|e| e.epoch) else { return Ok(()) };
         let marker = Marker { generation: self.lane.generation, epoch };
         let run = Run { previous: self.lane.marker, marker, epochs };
+        if self.durable.epoch() < epoch {
+            // Beside the journal's append. What went wrong, the commit will find.
+            if let Err(error) = durable(Step::LanePrepare, || self.lane.sink.prepare(&run)) {
+                tracing::debug!(lane = %self.lane.name, %error, "nothing was sent ahead");
+            }
+            while self.durable.wait_for(epoch, TURN) < epoch {
+                if self.reports.is_halted() {
+                    return Ok(());
+                }
+            }
+        }
         let mut wait = RETRY_MIN;
         let began = monotonic();
         loop {

@@ -93,6 +93,15 @@ pub trait LaneSink: Send {
     /// A newer incarnation has been here, or the store failed.
     fn fence(&mut self, token: Token) -> Result<Option<Marker>>;
 
+    /// Sends as much of a run as can be sent while nobody sees it, beside the journal's append of its bindings. The next
+    /// call is the commit of the same run, or none at all: then nothing of it may ever be seen.
+    ///
+    /// # Errors
+    /// As [`LaneSink::commit`].
+    fn prepare(&mut self, _run: &Run) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes a run and its marker.
     ///
     /// # Errors

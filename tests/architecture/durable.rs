@@ -5,15 +5,18 @@ use distributary_runtime::failpoint::Step;
 
 /// Methods of the bus and the lanes that change something outside the process. A method of our own with such a name
 /// needs another one.
-const BUS: [&str; 11] = [
+const BUS: [&str; 14] = [
     "create_topic",
     "delete_topic",
     "add_partitions",
     "produce",
+    "append",
     "append_journal",
     "truncate_journal",
     "fence_lane",
     "fence",
+    "prepare_lane",
+    "prepare",
     "commit_lane",
     "commit",
     "commit_group",

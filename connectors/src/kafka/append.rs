@@ -2,19 +2,23 @@
 
 use super::client::{KafkaSettings, Voice, learn};
 use super::fault::unavailable;
+use super::ffi;
 use distributary_runtime::bus::{BusError, NewRecord, Offset};
 use distributary_runtime::time::WallTime;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer, ProducerContext};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// One look at the answers.
-const TURN: Duration = Duration::from_millis(1);
+/// One wait for answers.
+const TURN: Duration = Duration::from_millis(100);
+
+/// A pause until a full queue may have room.
+pub(super) const ROOM: Duration = Duration::from_millis(1);
 
 /// The earliest time a record can carry: to librdkafka, 0 means "now".
 pub(super) const EARLIEST: WallTime = WallTime(1);
@@ -25,13 +29,12 @@ pub(super) struct Appender {
     producer: Mutex<Option<Producing>>,
 }
 
-/// Where the records of the running call stand.
-#[derive(Default)]
-struct Answers(Mutex<Vec<Option<Result<Offset, KafkaError>>>>);
+/// Sends its records with a number each, by which the answers come back: see [`ffi::answers`].
+struct Numbered;
 
 /// A producer, and the topics it knows.
 struct Producing {
-    producer: BaseProducer<Answers>,
+    producer: BaseProducer<Numbered>,
     topics: BTreeSet<Arc<str>>,
 }
 
@@ -55,7 +58,7 @@ impl Appender {
         let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut producing = match held.take() {
             Some(producing) => producing,
-            None => Producing { producer: self.settings.appender(Answers::default())?, topics: BTreeSet::new() },
+            None => Producing { producer: self.settings.appender(Numbered)?, topics: BTreeSet::new() },
         };
         let failed = |e| unavailable(&format!("appending to `{what}`"), e);
         learn_all(&producing.producer, &mut producing.topics, records).map_err(failed)?;
@@ -65,18 +68,24 @@ impl Appender {
     }
 }
 
-fn append(producer: &BaseProducer<Answers>, records: &[Placed<'_>]) -> Result<Vec<Offset>, KafkaError> {
-    let answers = producer.context();
-    *answers.lock() = records.iter().map(|_| None).collect();
+fn append(producer: &BaseProducer<Numbered>, records: &[Placed<'_>]) -> Result<Vec<Offset>, KafkaError> {
+    let (mut answers, mut left) = (vec![None; records.len()], records.len());
+    let mut listen = |wait| {
+        ffi::answers(producer, wait, |index, answer| {
+            if let Some(place) = answers.get_mut(index) {
+                left -= usize::from(place.is_none());
+                *place = Some(answer);
+            }
+        });
+        left
+    };
     for (index, placed) in records.iter().enumerate() {
-        send(producer, placed, index)?;
+        send(producer, placed, index, || _ = listen(ROOM))?;
     }
     // Ends, because every message has a time-out of its own.
-    while producer.in_flight_count() > 0 {
-        producer.poll(TURN);
-    }
-    let answers = std::mem::take(&mut *answers.lock());
-    answers.into_iter().map(|answer| answer.unwrap_or(Err(KafkaError::Canceled))).collect()
+    while listen(TURN) > 0 {}
+    let offset = |answer: Option<_>| answer.unwrap_or(Err(RDKafkaErrorCode::NoOffset)).map_err(KafkaError::MessageProduction);
+    answers.into_iter().map(offset).collect()
 }
 
 /// Makes a producer know the topics of these records.
@@ -94,11 +103,12 @@ pub(super) fn learn_all<C: ProducerContext<NoCustomPartitioner>>(
     Ok(())
 }
 
-/// Hands a record to a producer, waiting for room in its queue.
+/// Hands a record to a producer; waits for room in its queue by what it is told to.
 pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
     producer: &BaseProducer<C>,
     Placed { topic, partition, record }: &Placed<'_>,
     opaque: C::DeliveryOpaque,
+    mut wait: impl FnMut(),
 ) -> Result<(), KafkaError> {
     let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(value) })
@@ -114,7 +124,7 @@ pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
         match producer.send(message) {
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
-                producer.poll(TURN);
+                wait();
                 message = refused;
             }
             // The partition is newer than what this client knows of the topic.
@@ -128,13 +138,7 @@ pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
     }
 }
 
-impl Answers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Result<Offset, KafkaError>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Answers {
+impl ClientContext for Numbered {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         Voice.log(level, facility, message);
     }
@@ -144,16 +148,8 @@ impl ClientContext for Answers {
     }
 }
 
-impl ProducerContext<NoCustomPartitioner> for Answers {
+impl ProducerContext<NoCustomPartitioner> for Numbered {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        let answer = match result {
-            Ok(message) => u64::try_from(message.offset()).map(Offset).map_err(|_| KafkaError::NoMessageReceived),
-            Err((error, _)) => Err(error.clone()),
-        };
-        if let Some(place) = self.lock().get_mut(index) {
-            *place = Some(answer);
-        }
-    }
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }

@@ -25,6 +25,9 @@ pub(super) const TRANSACTION: Duration = Duration::from_secs(10);
 /// An append that is not acknowledged within this is in doubt.
 const APPEND: Duration = Duration::from_secs(30);
 
+/// A request for the first record, while the second is handed over, costs the broker more than this costs anybody.
+const LINGER_MS: &str = "0.2";
+
 /// The largest message: value, key and headers at their bounds, and their frame.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 4 << 20;
 
@@ -125,8 +128,7 @@ impl KafkaSettings {
     /// Appends once and in order: retries of one client never repeat or overtake.
     pub(super) fn appender<C: ProducerContext>(&self, context: C) -> Result<BaseProducer<C>, BusError> {
         let mut config = self.producer();
-        // Its callers wait for each append.
-        config.set("linger.ms", "0").set("message.timeout.ms", APPEND.as_millis().to_string());
+        config.set("message.timeout.ms", APPEND.as_millis().to_string());
         make(&config, context)
     }
 
@@ -147,8 +149,8 @@ impl KafkaSettings {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // Everything is handed over in one go and flushed, which ends the lingering at once.
-            .set("linger.ms", "5")
+            // Everything is handed over in one go: so long the first of it waits for the rest.
+            .set("linger.ms", LINGER_MS)
             .set(
                 "compression.type",
                 match self.compression {

@@ -7,9 +7,11 @@ use super::client::{Asker, Voice};
 use bytes::Bytes;
 use distributary_runtime::bus::{Header, Offset, Record, TopicId};
 use distributary_runtime::time::WallTime;
+use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{IsError, RDKafkaErrorCode};
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -203,6 +205,45 @@ pub(super) fn high_watermark(consumer: &BaseConsumer<Voice>, topic: &CStr, parti
     if error.is_error() { None } else { u64::try_from(high).ok().map(Offset) }
 }
 
+/// Waits for answers to what was sent, at most `wait`, and hands over those that came: the number that was sent with the record, and where
+/// it stands.
+///
+/// The crate's own poll rounds what is left of a millisecond to nothing, and spins.
+pub(super) fn answers<C: ProducerContext<DeliveryOpaque = usize>>(
+    producer: &BaseProducer<C>,
+    wait: Duration,
+    mut each: impl FnMut(usize, Result<Offset, RDKafkaErrorCode>),
+) {
+    // SAFETY: the client lives as long as `producer`; queue and event are destroyed after their last use, and what is read of the event
+    // belongs to it and is copied. What was sent with a record is the number itself.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_main(producer.client().native_ptr());
+        let event = sys::rd_kafka_queue_poll(queue, millis(wait));
+        sys::rd_kafka_queue_destroy(queue);
+        let Some(kind) = (!event.is_null()).then(|| sys::rd_kafka_event_type(event)) else { return };
+        if kind == sys::RD_KAFKA_EVENT_DR {
+            while let Some(message) = sys::rd_kafka_event_message_next(event).as_ref() {
+                let offset = u64::try_from(message.offset).map(Offset);
+                let answer = match RDKafkaErrorCode::from(message.err) {
+                    RDKafkaErrorCode::NoError => offset.map_err(|_| RDKafkaErrorCode::NoOffset),
+                    code => Err(code),
+                };
+                each(message._private as usize, answer);
+            }
+        } else if kind == sys::RD_KAFKA_EVENT_LOG {
+            let (mut facility, mut text, mut level) = (null(), null(), 0);
+            if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
+                let text_of = |text| CStr::from_ptr(text).to_string_lossy();
+                Voice.log(level_of(level), &text_of(facility), &text_of(text));
+            }
+        } else if kind == sys::RD_KAFKA_EVENT_ERROR {
+            let reason = CStr::from_ptr(sys::rd_kafka_event_error_string(event)).to_string_lossy();
+            Voice.error(KafkaError::Global(sys::rd_kafka_event_error(event).into()), &reason);
+        }
+        sys::rd_kafka_event_destroy(event);
+    }
+}
+
 /// Waits until everything that was sent has been answered, at most `wait`; says whether it has.
 ///
 /// The crate's own flush waits in steps of 100 ms. With `delivery.report.only.error` nothing is left to be polled.
@@ -210,6 +251,11 @@ pub(super) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, wait: Durati
     // SAFETY: the client lives as long as `producer`.
     let error = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), millis(wait)) };
     !error.is_error()
+}
+
+/// Of syslog's numbers, those that we tell apart.
+fn level_of(level: c_int) -> RDKafkaLogLevel {
+    if level <= 2 { RDKafkaLogLevel::Critical } else { RDKafkaLogLevel::Warning }
 }
 
 fn millis(wait: Duration) -> c_int {

@@ -10,7 +10,7 @@
 //! aborted by request, for the same reason.
 
 use super::Shared;
-use super::append::{Placed, learn_all, send};
+use super::append::{Placed, ROOM, learn_all, send};
 use super::client::{RETRY_BACKOFF, TRANSACTION, Voice, learn};
 use super::fault::unavailable;
 use super::ffi;
@@ -44,6 +44,8 @@ struct Owner {
     held: Held,
     place: Place,
     producer: BaseProducer<Voice>,
+    /// What the transaction that is open will make visible.
+    open: Option<Marker>,
     /// Topics the producer knows.
     topics: BTreeSet<Arc<str>>,
 }
@@ -77,15 +79,28 @@ impl Lanes {
         Ok(owned.insert(owner).held.marker)
     }
 
+    /// Sends what the commit will make visible. Without a producer that has the lane nothing is done: the commit gets one, and decides.
+    pub(super) fn prepare(&self, commit: &LaneCommit) -> Result<(), BusError> {
+        let records = self.shared.places(&commit.records)?;
+        let slot = self.slot(&commit.lane);
+        let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = |owner: &mut Owner| owner.goes_on(commit) && owner.open.is_none();
+        let Some(mut owner) = owned.take_if(goes_on) else { return Ok(()) };
+        self.begin(&mut owner, commit, &records).map_err(|error| failed(commit, &error))?;
+        *owned = Some(owner);
+        Ok(())
+    }
+
     pub(super) fn commit(&self, commit: &LaneCommit) -> Result<(), BusError> {
         let records = self.shared.places(&commit.records)?;
         let slot = self.slot(&commit.lane);
         let mut owned = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let mut owner = match owned.take() {
-            Some(owner) => owner,
-            None => self.enter(&commit.lane, commit.token, Entry::GoOn)?,
+            // What was sent ahead for another commit goes with its producer.
+            Some(owner) if owner.open.is_none_or(|open| open == commit.marker) => owner,
+            _ => self.enter(&commit.lane, commit.token, Entry::GoOn)?,
         };
-        if owner.held != (Held { token: commit.token, marker: commit.previous }) {
+        if !owner.goes_on(commit) {
             *owned = Some(owner);
             return Err(BusError::Fenced { lane: commit.lane.clone() });
         }
@@ -132,12 +147,12 @@ impl Lanes {
             }
             let found = check(lane, place.read(&self.shared, lane)?, token, entry)?;
             let held = Held { token, marker: found.and_then(|held| held.marker) };
-            let mut owner = Owner { held, place: place.clone(), producer, topics: BTreeSet::new() };
+            let mut owner = Owner { held, place: place.clone(), producer, topics: BTreeSet::new(), open: None };
             if found == Some(held) {
                 return Ok(owner);
             }
             let claim = marker::record(lane, &held, self.clock.now());
-            match transaction(&mut owner, &[], &claim) {
+            match begin(&mut owner, &[], &claim).and_then(|()| finish(&mut owner)) {
                 Ok(_) => return Ok(owner),
                 Err(error) if is_fenced(&error) => last = Some(error),
                 Err(error) => return Err(unavailable(&format!("claiming lane `{lane}`"), error)),
@@ -149,8 +164,16 @@ impl Lanes {
 
     /// Returns how long the commit alone took.
     fn write(&self, owner: &mut Owner, commit: &LaneCommit, records: &[Placed<'_>]) -> Result<Duration, KafkaError> {
+        if owner.open.is_none() {
+            self.begin(owner, commit, records)?;
+        }
+        finish(owner)
+    }
+
+    fn begin(&self, owner: &mut Owner, commit: &LaneCommit, records: &[Placed<'_>]) -> Result<(), KafkaError> {
         let held = Held { token: commit.token, marker: Some(commit.marker) };
-        transaction(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
+        owner.open = Some(commit.marker);
+        begin(owner, records, &marker::record(&commit.lane, &held, self.clock.now()))
     }
 
     fn slot(&self, lane: &str) -> Arc<Mutex<Option<Owner>>> {
@@ -178,16 +201,32 @@ fn found(commit: &LaneCommit, marker: Option<Marker>) -> Found {
     }
 }
 
-/// Everything is handed over in one go and flushed, and only then committed: the client's own flush is slow, and the time
-/// of the commit alone tells whether it can have been sent twice.
-fn transaction(owner: &mut Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<Duration, KafkaError> {
+impl Owner {
+    /// Whether this is the next commit of the lane.
+    fn goes_on(&self, commit: &LaneCommit) -> bool {
+        self.held == Held { token: commit.token, marker: commit.previous }
+    }
+}
+
+/// Hands everything over in one go: what joins a transaction before the last one's markers are written waits for 20 ms.
+fn begin(owner: &mut Owner, records: &[Placed<'_>], marker: &NewRecord) -> Result<(), KafkaError> {
     let Owner { producer, place, topics, .. } = owner;
     learn_all(producer, topics, records)?;
+    let wait = || {
+        producer.poll(Duration::ZERO);
+        std::thread::park_timeout(ROOM);
+    };
     producer.begin_transaction()?;
     for placed in records {
-        send(producer, placed, ())?;
+        send(producer, placed, (), wait)?;
     }
-    send(producer, &Placed { topic: place.topic.as_str().into(), partition: place.partition, record: marker }, ())?;
+    send(producer, &Placed { topic: place.topic.as_str().into(), partition: place.partition, record: marker }, (), wait)
+}
+
+/// Flushes, and only then commits: the client's own flush is slow, and the time of the commit alone tells whether it can have
+/// been sent twice.
+fn finish(owner: &mut Owner) -> Result<Duration, KafkaError> {
+    let producer = &owner.producer;
     let start = monotonic();
     while !ffi::flush(producer, FLUSH_TURN) {
         // Failures of single records lie in a queue, and count until they are taken; the commit then fails.
@@ -202,7 +241,7 @@ fn transaction(owner: &mut Owner, records: &[Placed<'_>], marker: &NewRecord) ->
 }
 
 fn committed(owner: Owner, commit: &LaneCommit) -> Owner {
-    Owner { held: Held { token: commit.token, marker: Some(commit.marker) }, ..owner }
+    Owner { held: Held { token: commit.token, marker: Some(commit.marker) }, open: None, ..owner }
 }
 
 /// Another producer has initialised our id.

@@ -275,6 +275,10 @@ impl Bus for KafkaBus {
         self.lanes.fence(lane, token)
     }
 
+    fn prepare_lane(&self, commit: &LaneCommit) -> Result<(), BusError> {
+        self.lanes.prepare(commit)
+    }
+
     fn commit_lane(&self, commit: &LaneCommit) -> Result<(), BusError> {
         self.lanes.commit(commit)
     }

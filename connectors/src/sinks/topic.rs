@@ -60,6 +60,7 @@ impl LaneGroup for TopicSinks {
             name: format!("{}/topics/{}", context.pipeline, context.lane),
             frames: Frames::new(&context.pipeline, &self.sinks),
             token: None,
+            prepared: None,
         }))
     }
 }
@@ -69,6 +70,8 @@ struct TopicLane {
     name: String,
     frames: Frames,
     token: Option<Token>,
+    /// What was sent ahead.
+    prepared: Option<LaneCommit>,
 }
 
 impl LaneSink for TopicLane {
@@ -78,15 +81,31 @@ impl LaneSink for TopicLane {
         Ok(marker)
     }
 
+    fn prepare(&mut self, run: &Run) -> Result<()> {
+        let commit = self.frame(run)?;
+        self.bus.prepare_lane(&commit)?;
+        self.prepared = Some(commit);
+        Ok(())
+    }
+
     fn commit(&mut self, run: &Run) -> Result<()> {
+        let commit = match self.prepared.take().filter(|prepared| prepared.marker == run.marker) {
+            Some(prepared) => prepared,
+            None => self.frame(run)?,
+        };
+        self.bus.commit_lane(&commit)?;
+        Ok(())
+    }
+}
+
+impl TopicLane {
+    fn frame(&self, run: &Run) -> Result<LaneCommit> {
         let Some(token) = self.token else { return Err(BusError::Fenced { lane: self.name.clone() }.into()) };
         let mut records = Vec::with_capacity(run.epochs.iter().map(|e| e.records.len()).sum());
         for epoch in &run.epochs {
             self.frames.of(run.marker.generation, epoch, |frame| records.push((frame.topic, frame.record)))?;
         }
-        let lane = self.name.clone();
-        self.bus.commit_lane(&LaneCommit { lane, token, previous: run.previous, marker: run.marker, records })?;
-        Ok(())
+        Ok(LaneCommit { lane: self.name.clone(), token, previous: run.previous, marker: run.marker, records })
     }
 }
 

@@ -61,6 +61,7 @@ proptest! {
                     let nothing = e.records.is_empty() && !e.mark;
                     match step {
                         LaneStep::Skip(_) => prop_assert!(Some(e.epoch) <= visible),
+                        LaneStep::Write(_) => prop_assert!(Some(e.epoch) > visible),
                         _ => prop_assert!(Some(e.epoch) > visible && e.epoch <= durable),
                     }
                     prop_assert!(step != LaneStep::Pass(n) || nothing);

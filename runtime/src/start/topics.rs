@@ -51,7 +51,7 @@ pub fn sinks(bus: &dyn Bus, plan: &Plan, begun: Option<&Layout>, sources: &Topic
 
 /// Whether the job itself appends to this topic: it cannot be both.
 fn appends(plan: &Plan, topic: &str) -> bool {
-    let to = |sink: &SinkNode| matches!(&sink.target, SinkTarget::Topic { name, form: TopicForm::Append } if name == topic);
+    let to = |sink: &SinkNode| matches!(&sink.target, SinkTarget::Topic { name, form: TopicForm::Append, .. } if name == topic);
     plan.sinks().any(to)
 }
 
