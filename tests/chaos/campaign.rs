@@ -2,7 +2,6 @@
 
 use crate::kills::{self, Aim, Seen};
 use crate::producer::{self, Producer};
-use harness::random::Random;
 use crate::say;
 use distributary_runtime::bus::{Bus, TopicId, TopicSpec};
 use distributary_runtime::failpoint::Step;
@@ -12,6 +11,7 @@ use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
 use harness::outside::Ground;
 use harness::process::{Launch, Process, Signal, was_killed};
+use harness::random::Random;
 use harness::{Result, outside, verdict};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -149,7 +149,11 @@ pub(crate) fn work_off(mut process: Process, bus: &dyn Bus, payments: TopicId, e
     }
     process.signal(Signal::Terminate);
     let status = process.end_within(STOP_MAX)?;
-    if status.success() { Ok(()) } else { Err(format!("the last life did not stop in order ({status}){}", process.said()).into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the last life did not stop in order ({status}){}", process.said()).into())
+    }
 }
 
 impl Report {

@@ -148,10 +148,8 @@ fn run(args: &Args, binary: PathBuf, ground: Ground, seed: u64) -> Result<Verdic
         begin(&format!("{rounds} rounds"));
         let report = Brokers { binary, ground, nodes, rounds, away, seed, lanes }.run()?;
         let (silence, blocked) = (report.silence_max.as_millis(), report.blocked_max.as_millis());
-        let figures = format!(
-            "rounds={rounds} silence_max_ms={silence} blocked_max_ms={blocked} memory_max_mib={}",
-            report.memory_max_mib
-        );
+        let figures =
+            format!("rounds={rounds} silence_max_ms={silence} blocked_max_ms={blocked} memory_max_mib={}", report.memory_max_mib);
         return Ok(Verdict::of(report.findings, figures));
     }
     let (kills, events) = (args.kills, args.events);
@@ -159,8 +157,7 @@ fn run(args: &Args, binary: PathBuf, ground: Ground, seed: u64) -> Result<Verdic
     let report = Campaign { binary, ground, kills, events, seed, lanes }.run()?;
     let recovery_p99_ms = report.recovery_p99().as_millis();
     let Report { findings, in_commit, in_recovery, .. } = report;
-    let figures =
-        format!("kills={kills} in_commit={in_commit} in_recovery={in_recovery} recovery_p99_ms={recovery_p99_ms}");
+    let figures = format!("kills={kills} in_commit={in_commit} in_recovery={in_recovery} recovery_p99_ms={recovery_p99_ms}");
     let mut verdict = Verdict::of(findings, figures);
     if in_commit < kills / 4 || in_recovery < kills / 8 {
         verdict.wrong.get_or_insert("too few kills landed in a commit or in a recovery");

@@ -1,10 +1,10 @@
 //! When a process is killed: at any time, or aimed at a commit, at a recovery, or at a durable step of its own.
 
-use harness::random::Random;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::time::monotonic;
 use harness::Result;
 use harness::process::{Phase, Process, Signal};
+use harness::random::Random;
 use std::time::Duration;
 
 /// What a kill is aimed at.

@@ -88,7 +88,9 @@ impl Requests {
         for case in 1..=self.cases {
             let fault = Fault::any(&mut scene.random);
             let kill = scene.random.below(KILL_EVERY) == 0;
-            scene.case(fault, kill).map_err(|e| format!("case {case} ({fault}{}): {e}", if kill { ", then a kill" } else { "" }))?;
+            scene
+                .case(fault, kill)
+                .map_err(|e| format!("case {case} ({fault}{}): {e}", if kill { ", then a kill" } else { "" }))?;
             if kill {
                 kills += 1;
                 cuts.cut(&*bus, kills, &mut findings)?;
@@ -132,7 +134,11 @@ impl Scene<'_> {
             let status = process.kill()?;
             // What waits for a request that nobody sends any more is called off.
             self.proxy.disarm();
-            return if was_killed(status) { Ok(()) } else { Err(format!("it ended by itself ({status}){}", process.said()).into()) };
+            return if was_killed(status) {
+                Ok(())
+            } else {
+                Err(format!("it ended by itself ({status}){}", process.said()).into())
+            };
         }
         let proxy = &self.proxy;
         self.wait(&mut process, "the fault strikes", fault.delay, || proxy.struck() >= all)?;

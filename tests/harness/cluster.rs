@@ -52,7 +52,11 @@ impl Cluster {
         if nodes.is_empty() {
             return Err(format!("{} holds no brokers", dir.display()).into());
         }
-        let asker = ClientConfig::new().set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "1000").set_log_level(RDKafkaLogLevel::Emerg).create()?;
+        let asker = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("reconnect.backoff.max.ms", "1000")
+            .set_log_level(RDKafkaLogLevel::Emerg)
+            .create()?;
         Ok(Self { nodes, asker })
     }
 

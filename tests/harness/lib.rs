@@ -1,8 +1,8 @@
 //! What the tests that kill processes share: the job they kill, its process as seen from outside, the bus as any
 //! reader sees it, and an oracle that says what must stand there.
 
-pub mod cuts;
 pub mod cluster;
+pub mod cuts;
 pub mod findings;
 pub mod ledger;
 pub mod onlooker;

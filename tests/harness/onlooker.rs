@@ -100,7 +100,8 @@ impl Shared {
                     self.records.fetch_add(batch.records.len() as u64, Ordering::SeqCst);
                     raise(&self.silence, now - std::mem::replace(&mut last, now));
                 }
-                let before = sights.insert(batch.partition, Sight { position: batch.position, blocked_since: None, seen_at: now });
+                let before =
+                    sights.insert(batch.partition, Sight { position: batch.position, blocked_since: None, seen_at: now });
                 let Some(sight) = sights.get_mut(&batch.partition).filter(|_| batch.position < batch.end) else { continue };
                 let stood = before.filter(|b| b.position == batch.position && now - b.seen_at < ANSWERS);
                 let since = stood.and_then(|b| b.blocked_since).unwrap_or(now);
