@@ -35,7 +35,7 @@ const KILL_EVERY: u64 = 5;
 /// Workers of a life: from one to this.
 const WORKERS_MAX: u64 = 3;
 /// How long anything may take beyond what holds it up: a start, the moment that a fault waits for, going on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(5);
 /// A reader waits no longer than this for a transaction of a process that was killed and started again.
 const BLOCKED_MAX: Duration = Duration::from_secs(15);
