@@ -61,7 +61,7 @@ struct Args {
     /// The folder in which the brokers of the cluster lie.
     #[arg(long)]
     nodes: Option<PathBuf>,
-    /// In the end the bus is out of reach for so many seconds.
+    /// With one of the two above: in the end the bus is out of reach for so many seconds.
     #[arg(long)]
     away: Option<u64>,
     /// Where the data directory is made; it goes when all is well.

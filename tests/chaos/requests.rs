@@ -16,12 +16,13 @@ use crate::producer::{self, Producer};
 use crate::say;
 use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
+use harness::fault::{Fault, Harm, Kind};
 use harness::findings::Findings;
 use harness::ledger::RELAY;
 use harness::onlooker::Onlooker;
 use harness::outside::Ground;
 use harness::process::{Process, was_killed};
-use harness::proxy::{Fault, Harm, Kind, Proxy, Route, hold};
+use harness::proxy::{Proxy, Route, hold};
 use harness::random::Random;
 use harness::{Result, verdict};
 use std::path::PathBuf;
@@ -35,10 +36,13 @@ const KILL_EVERY: u64 = 5;
 /// Workers of a life: from one to this.
 const WORKERS_MAX: u64 = 3;
 /// How long anything may take beyond what holds it up: a start, the moment that a fault waits for, going on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(5);
 /// A reader waits no longer than this for a transaction of a process that was killed and started again.
 const BLOCKED_MAX: Duration = Duration::from_secs(15);
+/// So often a process is started whose start fails, and how it ends then.
+const STARTS_MAX: u32 = 3;
+const UNREACHED: i32 = 1;
 /// More payments than any campaign gets to.
 const EVENTS_MAX: u64 = 100_000_000;
 
@@ -166,6 +170,14 @@ impl Scene<'_> {
         let through = Ground { brokers: Some(self.plan.route.proxy.to_string()), ..self.plan.ground.clone() };
         let workers = 1 + self.random.below(WORKERS_MAX);
         let launch = launch(&through, &self.plan.binary, self.plan.lanes).set("workers", workers);
+        // Who cannot reach the bus at its start ends and says so; a supervisor then starts it again.
+        for _ in 1..STARTS_MAX {
+            let mut process = launch.start(Stdio::null())?;
+            let outcome = self.goes_on(&mut process, Duration::ZERO);
+            if process.ended()?.is_none_or(|status| status.code() != Some(UNREACHED)) {
+                return outcome.map(|()| process);
+            }
+        }
         let mut process = launch.start(Stdio::null())?;
         self.goes_on(&mut process, Duration::ZERO)?;
         Ok(process)

@@ -4,7 +4,7 @@
 
 use crate::Result;
 use distributary_runtime::time::monotonic;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,11 @@ impl Cluster {
         if nodes.is_empty() {
             return Err(format!("{} holds no brokers", dir.display()).into());
         }
-        let asker = ClientConfig::new().set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "1000").create()?;
+        let asker = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("reconnect.backoff.max.ms", "1000")
+            .set_log_level(RDKafkaLogLevel::Emerg)
+            .create()?;
         Ok(Self { nodes, asker })
     }
 

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod cuts;
+pub mod fault;
 pub mod findings;
 pub mod ledger;
 pub mod onlooker;

@@ -266,8 +266,8 @@ impl Bus for KafkaBus {
         let mut list = TopicPartitionList::new();
         let wanted = list.add_partition_offset(&name, 0, Position::Offset(before.0 as i64));
         wanted.map_err(|e| unavailable(&what, e))?;
-        let done =
-            wait(self.shared.topics.admin()?.delete_records(&list, &topics::options())).map_err(|e| unavailable(&what, e))?;
+        let admin = self.shared.topics.admin(&name)?;
+        let done = wait(admin.delete_records(&list, &topics::options())).map_err(|e| unavailable(&what, e))?;
         done.elements().iter().try_for_each(|partition| partition.error()).map_err(|e| unavailable(&what, e))
     }
 

@@ -72,7 +72,7 @@ impl Topics {
         );
         topic.config.extend(config.iter().map(|(name, value)| (*name, value.as_str())));
         topic.config.extend(more);
-        let created = match only(&what, wait(self.admin()?.create_topics([&topic], &options())))? {
+        let created = match only(&what, wait(self.admin(ANY_TOPIC)?.create_topics([&topic], &options())))? {
             Ok(()) => true,
             Err(RDKafkaErrorCode::TopicAlreadyExists) => false,
             Err(code) => return Err(refused(&what, code)),
@@ -109,7 +109,7 @@ impl Topics {
 
     pub(super) fn delete(&self, name: &str) -> Result<(), BusError> {
         let what = format!("deleting topic `{name}`");
-        match only(&what, wait(self.admin()?.delete_topics(&[name], &options())))? {
+        match only(&what, wait(self.admin(ANY_TOPIC)?.delete_topics(&[name], &options())))? {
             Ok(()) => {}
             Err(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(BusError::NoTopic(name.to_string())),
             Err(code) => return Err(refused(&what, code)),
@@ -128,7 +128,7 @@ impl Topics {
         }
         let what = format!("adding partitions to `{name}`");
         let wanted = NewPartitions::new(name, partitions as usize);
-        match only(&what, wait(self.admin()?.create_partitions([&wanted], &options())))? {
+        match only(&what, wait(self.admin(ANY_TOPIC)?.create_partitions([&wanted], &options())))? {
             // Somebody else was faster.
             Ok(()) | Err(RDKafkaErrorCode::InvalidPartitions) => {}
             Err(code) => return Err(refused(&what, code)),
@@ -183,9 +183,9 @@ impl Topics {
     }
 
     /// librdkafka sends what only an administrator asks to the broker that an earlier answer named as the controller. If that
-    /// one has died it waits for it; every new answer names a broker that is alive.
-    pub(super) fn admin(&self) -> Result<&AdminClient<Voice>, BusError> {
-        learn(self.admin.inner(), ANY_TOPIC).map_err(|e| unavailable("reaching a broker", e))?;
+    /// one has died it waits for it; every new answer names a broker that is alive, and who leads the topic now.
+    pub(super) fn admin(&self, topic: &str) -> Result<&AdminClient<Voice>, BusError> {
+        learn(self.admin.inner(), topic).map_err(|e| unavailable("reaching a broker", e))?;
         Ok(&self.admin)
     }
 
@@ -214,7 +214,7 @@ impl Topics {
             return Ok(Vec::new());
         }
         let what = "reading the settings of topics";
-        let configs = wait(self.admin()?.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
+        let configs = wait(self.admin(ANY_TOPIC)?.describe_configs(&resources, &options())).map_err(|e| unavailable(what, e))?;
         let mut topics = Vec::new();
         for (topic, config) in described.into_iter().zip(configs) {
             match config {
