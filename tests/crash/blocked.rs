@@ -20,11 +20,10 @@ fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     let launch = world.launch("blocked").set("idle_after_ms", 50).set("metrics_listen", "127.0.0.1:0");
     let mut process = launch.start(Stdio::null()).unwrap();
     world.catch_up(&mut process);
-    assert!(world.why().starts_with("chaos.ledger: nothing does"), "{}", world.why());
+    wait_until("`why` says that all is well", || world.why().starts_with("chaos.ledger: nothing does"));
 
     let begins = world.bus.offsets(world.payments.id).unwrap()[0].end;
     let foreign = open_transaction(&brokers);
-    world.produce(1);
     let held = world.bus.offsets(world.payments.id).unwrap()[0].end;
     assert_eq!(held, begins, "the last stable offset");
     let says = format!("an open transaction blocks {PAYMENTS}[0] at offset {begins} since 20");
@@ -42,6 +41,7 @@ fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     assert!(blocked > 1.0 && free == 0.0, "blocked for {blocked} s and {free} s");
 
     // The other partition goes on, and yet event time does not: blocked is not idle.
+    world.produce(1);
     wait_until("the other partition is read", || has_read(&world, 1));
     let before = input().take((EVENTS / PARTS) as usize).map(|payment| payment.timestamp.0).max().unwrap();
     assert!(watermark(&world).0 < before, "{} has passed {before}", watermark(&world));
