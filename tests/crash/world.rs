@@ -21,7 +21,8 @@ use tempfile::TempDir;
 /// How long anything here may take: far more than it needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const EVENTS: u64 = 300;
+/// Payments in the whole input.
+pub(crate) const EVENTS: u64 = 300;
 const PARTITIONS: u32 = 2;
 /// Parts in which the input comes.
 pub(crate) const PARTS: u64 = 3;

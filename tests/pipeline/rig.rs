@@ -188,6 +188,14 @@ impl Rig {
         }
     }
 
+    /// Creates a topic of one partition that keeps its records until [`Rig::loses_all`]. These records are so old that a broker, which
+    /// applies retention by itself, would take them at once.
+    pub(crate) fn losable(&self, name: &str) {
+        let spec = TopicSpec::new(name, 1);
+        let retention_ms = spec.retention_ms.filter(|_| self.calm.features().upkeep_on_call);
+        self.create(&TopicSpec { retention_ms, ..spec });
+    }
+
     /// Retention takes everything that a topic holds.
     pub(crate) fn loses_all(&self, topic: &str) {
         if self.calm.features().upkeep_on_call {

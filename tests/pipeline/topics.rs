@@ -118,7 +118,7 @@ fn a_topic_recreated_while_the_job_was_stopped_takes_a_new_generation() {
 #[test]
 fn records_lost_to_retention_while_the_job_was_stopped_are_never_a_silent_gap() {
     on_each_bus(|rig| {
-        rig.create(&TopicSpec::new("payments", 1));
+        rig.losable("payments");
         rig.publish("payments", payments(0..10));
         let running = rig.start(copies);
         rig.read("fraud.copies", 10);
@@ -147,7 +147,7 @@ fn records_lost_to_retention_while_the_job_was_stopped_are_never_a_silent_gap() 
 #[test]
 fn records_lost_to_retention_under_a_running_job_stop_it() {
     on_each_bus(|rig| {
-        rig.create(&TopicSpec::new("payments", 1));
+        rig.losable("payments");
         rig.publish("payments", payments(0..10));
         let running = rig.start(copies);
         rig.read("fraud.copies", 10);
@@ -172,7 +172,7 @@ fn records_that_a_replay_needs_and_retention_took_leave_only_a_new_generation() 
     on_each_bus(|rig| {
         let mut rig = rig;
         rig.settings.checkpoint_interval_ms = 3_600_000;
-        rig.create(&TopicSpec::new("payments", 1));
+        rig.losable("payments");
         rig.publish("payments", payments(0..10));
         let running = rig.start(copies);
         rig.read("fraud.copies", 10);
@@ -203,6 +203,8 @@ fn windows(flow: &Flow) -> Result<()> {
 fn added_partitions_are_read_from_their_beginning_and_do_not_tear_the_watermark() {
     on_each_bus(|rig| {
         let mut rig = rig;
+        // No checkpoint, so that the journal keeps everything.
+        rig.settings.checkpoint_interval_ms = 3_600_000;
         rig.settings.metadata_interval_ms = distributary_runtime::settings::Settings::default().metadata_interval_ms;
         rig.topic("payments", 1);
         rig.publish("payments", payments(0..25));

@@ -33,7 +33,7 @@ pub(super) const MESSAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// What a reader's client holds of records that nobody has taken yet: of all its partitions that are not paused together, and
 /// of each that is paused. It fetches when there is less, so that one answer comes on top.
-const QUEUE_BYTES: u64 = 4 << 20;
+const QUEUE_BYTES: u64 = 2 << 20;
 
 /// One answer of a broker: of one partition, and in all; as the log holds it, that is compressed. A batch that is larger comes
 /// all the same.

@@ -49,7 +49,7 @@ struct Cursor {
     paused: bool,
     /// Whether it ever was: from then on librdkafka leaves it to us where its queue leads.
     was_paused: bool,
-    /// What came while it was paused: at most what the common queue held.
+    /// What came although it is paused: at most what was in the common queue then.
     held: VecDeque<Event>,
     /// Everything that may be read has been.
     drained: bool,
@@ -140,8 +140,17 @@ impl KafkaConsumer {
             {
                 self.take(event, gathered)?;
             }
+            self.lead(partition);
         }
         Ok(())
+    }
+
+    /// Leads the queue of a partition. It delivers only when nothing is held back of it: so each of the two holds no more than
+    /// the bounds of a queue, however often the partition is paused.
+    fn lead(&self, partition: u32) {
+        let Some(cursor) = self.cursors.get(&partition).filter(|cursor| cursor.was_paused) else { return };
+        let gathers = cursor.paused || !cursor.held.is_empty();
+        ffi::route(&self.client, &self.c_name, partition, if gathers { Route::Gather } else { Route::Deliver });
     }
 
     fn take(&mut self, event: Event, gathered: &mut Gathered) -> Result<(), BusError> {
@@ -278,10 +287,7 @@ impl Consumer for KafkaConsumer {
         for (partition, cursor) in &mut self.cursors {
             cursor.paused = partitions.contains(partition);
             cursor.was_paused |= cursor.paused;
-            if cursor.was_paused {
-                let route = if cursor.paused { Route::Gather } else { Route::Deliver };
-                ffi::route(&self.client, &self.c_name, *partition, route);
-            }
         }
+        self.cursors.keys().for_each(|partition| self.lead(*partition));
     }
 }

@@ -180,17 +180,18 @@ pub(super) fn route(consumer: &BaseConsumer<Voice>, topic: &CStr, partition: u32
     unsafe {
         let rk = consumer.client().native_ptr();
         let from = sys::rd_kafka_queue_get_partition(rk, topic.as_ptr(), partition as i32);
-        let to = match route {
-            Route::Deliver => sys::rd_kafka_queue_get_consumer(rk),
-            Route::Gather => null_mut(),
-        };
-        if !from.is_null() {
-            sys::rd_kafka_queue_forward(from, to);
-            sys::rd_kafka_queue_destroy(from);
+        if from.is_null() {
+            return;
         }
-        if !to.is_null() {
-            sys::rd_kafka_queue_destroy(to);
+        match route {
+            Route::Gather => sys::rd_kafka_queue_forward(from, null_mut()),
+            Route::Deliver => {
+                let to = sys::rd_kafka_queue_get_consumer(rk);
+                sys::rd_kafka_queue_forward(from, to);
+                sys::rd_kafka_queue_destroy(to);
+            }
         }
+        sys::rd_kafka_queue_destroy(from);
     }
 }
 

@@ -66,11 +66,18 @@ fn ask_once(asker: &Asker, topic: &str, partitions: Range<u32>, what: Position) 
     Ok(found)
 }
 
-/// A new partition, or one that moves, has no leader for a moment.
+/// A new partition, or one that moves, has no leader for a moment, or one that has not heard of it.
 fn is_underway(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition};
+    use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition | UnknownTopicOrPartition)
+        Some(
+            Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownLeaderEpoch
+                | Code::FencedLeaderEpoch
+        )
     )
 }
