@@ -1,10 +1,20 @@
 //! The events: each follows from its index, so that what must come out is known without remembering what went in.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// `u0` to `u99999`.
-pub(crate) const USERS: u64 = 100_000;
+/// How many users there are: `u0` and up.
+static USERS: AtomicU64 = AtomicU64::new(100_000);
+
+pub(crate) fn users() -> u64 {
+    USERS.load(Ordering::Relaxed)
+}
+
+/// Before the first event is made.
+pub(crate) fn set_users(users: u64) {
+    USERS.store(users.max(1), Ordering::Relaxed);
+}
 
 /// Makes the value about 200 bytes long.
 const PAD: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
@@ -46,7 +56,7 @@ impl Event {
         let mixed = mix(index);
         // Event 0 passes the relay's filter: it is what the engine is seen to be up by.
         let amount_cents = if index == 0 { 1 } else { 1 + (mixed >> 24) as i64 % 100_000 };
-        Self { index, mixed, user: mix(mixed) % USERS, amount_cents }
+        Self { index, mixed, user: mix(mixed) % users(), amount_cents }
     }
 
     /// Whether the relay lets it through.

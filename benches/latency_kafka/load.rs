@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_micros(500);
 /// A sender that once was so late was not at its rate.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
+/// So much of what was due long ago is on its way at once.
+const BACKLOG_IN_FLIGHT: i32 = 200_000;
+
 /// How long the broker may take for the last records.
 const FLUSH: Duration = Duration::from_secs(30);
 
@@ -42,27 +45,33 @@ impl Load {
         Ok(load)
     }
 
-    /// Sends the others, from now on.
-    pub(crate) fn start(self, rate: u64) -> Result<Sender> {
+    /// Sends the others, on a schedule that began so long ago: what was due since then is sent at once.
+    pub(crate) fn start(self, rate: u64, ago: Duration) -> Result<Sender> {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
-        let schedule = Schedule { probe_us: self.probe_us, began_us: unix_us(), rate };
+        let schedule = Schedule { probe_us: self.probe_us, began_us: unix_us() - ago.as_micros() as i64, rate };
         let (stopped, counted) = (stop.clone(), sent.clone());
-        let body = move || self.send_all(&schedule, &stopped, &counted);
+        let body = move || self.send_all(&schedule, ago, &stopped, &counted);
         let thread = std::thread::Builder::new().name("sender".into()).spawn(body)?;
         Ok(Sender { schedule, stop, sent, thread })
     }
 
-    fn send_all(&self, schedule: &Schedule, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
-        let began = monotonic();
+    fn send_all(&self, schedule: &Schedule, ago: Duration, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
+        let began = monotonic() - ago;
         let (mut next, mut worst) = (1, Duration::ZERO);
+        let mut behind = !ago.is_zero();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Acquire) {
             let due = schedule.due_after(began.elapsed().as_micros() as u64);
-            if due > next {
+            if behind {
+                behind = due - next > schedule.rate / 10;
+            } else if due > next {
                 let late = began.elapsed().saturating_sub(Duration::from_micros((next - 1) * 1_000_000 / schedule.rate));
                 worst = worst.max(late);
             }
             for index in next..due {
+                while behind && self.producer.in_flight_count() > BACKLOG_IN_FLIGHT {
+                    self.producer.poll(TICK);
+                }
                 self.send(index, schedule.due_us(index), &mut key, &mut value)?;
             }
             next = due;

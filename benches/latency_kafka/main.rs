@@ -22,6 +22,7 @@ use cluster::Result;
 use point::{Point, Setup};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
+use std::time::Duration;
 use table::Table;
 
 /// Names the brokers; `./dev bench latency --bus kafka` starts one and sets it.
@@ -80,6 +81,12 @@ struct Args {
     /// Kills the engine in the middle of each point, starts it again, and shows the worst latency behind that.
     #[arg(long)]
     restart: bool,
+    /// Starts the engine when so many seconds of events are waiting, and shows how long it takes to catch up while more come.
+    #[arg(long, default_value_t = 0)]
+    lag: u64,
+    /// How many users there are.
+    #[arg(long, default_value_t = 100_000)]
+    users: u64,
     /// Cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
@@ -129,7 +136,9 @@ fn main() -> Result<ExitCode> {
         warm_up_s: args.warm_up,
         seconds: args.seconds,
         restart: args.restart,
+        lag: Duration::from_secs(args.lag),
     };
+    event::set_users(args.users);
     let points = args.points();
     let mut results: Vec<Vec<Value>> = points.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds {
@@ -143,6 +152,7 @@ fn main() -> Result<ExitCode> {
     }
     let mut columns = COLUMNS.to_vec();
     columns.extend(args.restart.then_some("worst_after_kill_ms"));
+    columns.extend((args.lag > 0).then_some("caught_up_s"));
     columns.push("problem");
     let mut table = Table::new("latency", &columns);
     let failed = results.iter().flatten().any(|result| !result["problem"].is_null());

@@ -1,7 +1,7 @@
 //! The meter: reads what comes out with a client of its own, on a thread of its own, and checks it.
 
 use super::cluster::{Result, consumer, read_all};
-use super::event::{Digest, Event, Schedule, USERS};
+use super::event::{Digest, Event, Schedule, users};
 use super::process::unix_us;
 use hdrhistogram::Histogram;
 use rdkafka::Message;
@@ -123,7 +123,7 @@ fn read(consumer: &BaseConsumer, shared: &Shared, shape: Shape) -> Result<Read> 
         latencies: Histogram::new(3)?,
         worst_after_kill: 0,
         digest: Digest::default(),
-        totals: vec![Total::default(); if shape == Shape::Totals { USERS as usize } else { 0 }],
+        totals: vec![Total::default(); if shape == Shape::Totals { users() as usize } else { 0 }],
         problem: None,
     };
     let mut covered = 0;
@@ -157,7 +157,7 @@ fn read(consumer: &BaseConsumer, shared: &Shared, shape: Shape) -> Result<Read> 
 impl Read {
     /// Returns how many events the record adds to those that stand behind what was read.
     fn take(&mut self, line: &Line<'_>, shape: Shape) -> u64 {
-        let user = line.user.strip_prefix('u').and_then(|number| number.parse::<u64>().ok()).unwrap_or(USERS);
+        let user = line.user.strip_prefix('u').and_then(|number| number.parse::<u64>().ok()).unwrap_or(u64::MAX);
         if shape != Shape::Totals {
             self.digest.add(line.payment_id.as_bytes(), user, line.amount_cents, line.flag, line.due_us);
             return 1;
@@ -181,7 +181,7 @@ impl Read {
             return Some(problem.clone());
         }
         if shape == Shape::Totals {
-            let mut totals = vec![Total::default(); USERS as usize];
+            let mut totals = vec![Total::default(); users() as usize];
             for event in (0..events).map(Event::new) {
                 let total = &mut totals[event.user as usize];
                 total.count += 1;

@@ -19,6 +19,10 @@ const UP: Duration = Duration::from_secs(60);
 /// How long the last results may take.
 const DRAIN: Duration = Duration::from_secs(60);
 
+/// How long an engine may take to catch up, and how often that is looked at.
+const LAG_MAX: Duration = Duration::from_secs(600);
+const LAG_LOOK: Duration = Duration::from_millis(200);
+
 /// How often something is looked at that nobody reports.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -29,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) warm_up_s: u64,
     pub(crate) seconds: u64,
     pub(crate) restart: bool,
+    pub(crate) lag: Duration,
 }
 
 /// What is measured.
@@ -54,7 +59,8 @@ impl Point {
         fresh_topics(&setup.brokers)?;
         let place = tempfile::Builder::new().prefix("distributary-bench-").tempdir()?;
         let command = self.job.map(|job| self.command(job, setup, place.path())).transpose()?;
-        let mut engine = command.map(|command| Engine::start(command, place.path())).transpose()?;
+        let start = |command: Option<Command>| command.map(|command| Engine::start(command, place.path())).transpose();
+        let (command, mut engine) = if setup.lag.is_zero() { (None, start(command)?) } else { (command, None) };
         let (shape, topic) = match self.job {
             None => (Shape::Events, "in"),
             Some(JobName::Relay) => (Shape::Flagged, "out"),
@@ -62,11 +68,31 @@ impl Point {
         };
         let meter = Meter::start(&setup.brokers, topic, shape)?;
         let load = Load::connect(&setup.brokers)?;
-        if let Some(problem) = reach(&meter, 1, &mut engine, UP)? {
-            return Ok(self.result(json!({"problem": format!("did not come up: {problem}")})));
+        let up = |engine: &mut Option<Engine>| reach(&meter, 1, engine, UP);
+        let not_up = |problem| self.result(json!({"problem": format!("did not come up: {problem}")}));
+        if setup.lag.is_zero()
+            && let Some(problem) = up(&mut engine)?
+        {
+            return Ok(not_up(problem));
         }
 
-        let sender = load.start(self.rate)?;
+        let sender = load.start(self.rate, setup.lag)?;
+        let mut caught_up = None;
+        if let Some(command) = command {
+            while sender.sent() < self.rate * setup.lag.as_secs() {
+                park_timeout(LAG_LOOK);
+            }
+            let began = monotonic();
+            engine = start(Some(command))?;
+            if let Some(problem) = up(&mut engine)? {
+                return Ok(not_up(problem));
+            }
+            // The newest tenth of a second may be on its way.
+            while meter.covered() < shape.covered_by(sender.sent().saturating_sub(self.rate / 10)) && began.elapsed() < LAG_MAX {
+                park_timeout(LAG_LOOK);
+            }
+            caught_up = Some(began.elapsed());
+        }
         wait(monotonic() + Duration::from_secs(setup.warm_up_s));
         let (began, sent, before) = (monotonic(), sender.sent(), Used::now(engine.as_ref(), setup));
         meter.begin();
@@ -106,6 +132,7 @@ impl Point {
             "busy_cores": cores(used.machine),
             "others_cores": cores(used.by_others()).filter(|_| !setup.restart),
             "worst_after_kill_ms": setup.restart.then_some(read.worst_after_kill as f64 / 1e3),
+            "caught_up_s": caught_up.map(|took| took.as_secs_f64()),
             "problem": problem,
         })))
     }
