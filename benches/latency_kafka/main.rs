@@ -52,7 +52,7 @@ const COLUMNS: [&str; 13] = [
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
     /// What is measured.
-    #[arg(long, value_delimiter = ',', default_value = "echo,bare,bare-flush,transactional")]
+    #[arg(long, value_delimiter = ',', default_value = "echo,bare,bare-flush,transactional,tail")]
     what: Vec<What>,
     /// Both, unless one is named.
     #[arg(long, value_delimiter = ',', default_value = "relay,spend")]

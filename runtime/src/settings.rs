@@ -137,7 +137,7 @@ impl Default for Settings {
             epoch_records_max: 50_000,
             epoch_bytes_max: 4 * MIB,
             epochs_in_flight_max: 64,
-            bytes_in_flight_max: 64 * MIB,
+            bytes_in_flight_max: 16 * MIB,
             checkpoint_interval_ms: 10_000,
             idle_after_ms: 5_000,
             read_ahead_bytes: 4 * MIB,
