@@ -59,6 +59,17 @@ fn a_crash_changes_nothing() {
 
 /// A topic cannot be both: known when the job starts, and said at once, not when the test has waited long enough.
 #[test]
+fn a_topic_has_one_kind_of_lane() {
+    let both = |flow: &Flow<'_>| {
+        flow.read::<Payment>()?.to(topic("out")).to(topic("out").tail());
+        Ok(())
+    };
+    let refused = std::panic::catch_unwind(|| TestJob::new(Job::new("lanes", "fraud", "", both)).settle().dead_letters());
+    let reason = refused.err().and_then(|panic| panic.downcast::<String>().ok()).unwrap();
+    assert!(reason.contains("`out` is written by a tail lane and in transactions"), "{reason}");
+}
+
+#[test]
 fn a_job_that_cannot_start_fails_its_test_at_once() {
     let both = |flow: &Flow<'_>| {
         flow.read::<Payment>()?.to(topic("both")).to(upsert("both"));

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::sink::Guarantee;
 pub use crate::update::NodeId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One operator, source or sink.
@@ -189,13 +190,21 @@ impl Plan {
     /// Checks what can be known before anything runs.
     ///
     /// # Errors
-    /// Two states of one name, no source, or no sink.
+    /// Two states of one name, a topic written by both kinds of lane, no source, or no sink.
     pub fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.states().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
             let what = format!("the state name `{}` is used twice", twice[0]);
             return Err(Error::refused(what, "give every aggregate, fold and dedup of a job a name of its own"));
+        }
+        let mut lanes = BTreeMap::new();
+        for sink in self.sinks() {
+            let SinkTarget::Topic { name, lane, .. } = &sink.target else { continue };
+            if lanes.insert(name, lane).is_some_and(|before| before != lane) {
+                let what = format!("topic `{name}` is written by a tail lane and in transactions");
+                return Err(Error::refused(what, "say `.tail()` of all sinks of a topic, or of none"));
+            }
         }
         if self.sources().next().is_none() {
             return Err(Error::refused("the job reads nothing", "begin with `flow.read::<..>()`"));
