@@ -31,7 +31,7 @@ const CATCH_UP_MIN: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long a process may take to take the place of a paused one.
-const REPLACED_MAX: Duration = Duration::from_secs(30);
+const REPLACED_MAX: Duration = Duration::from_secs(60);
 /// How long it works before, and again after, the paused one is woken.
 const CALM_MAX_MS: u64 = 600;
 /// How often it is looked at meanwhile.
@@ -93,6 +93,9 @@ impl Campaign {
                 *spare = aim;
             }
             report.count(&death);
+            if death.woken {
+                cuts.woken(kill);
+            }
             cuts.cut(&*bus, kill, &mut report.findings)?;
             if kill % 10 == 0 {
                 say(&format!("chaos: {kill} kills, {} in a commit, {} in a recovery", report.in_commit, report.in_recovery));

@@ -8,7 +8,7 @@
 //! With `--lane tail` the job writes its topics without transactions. Then clients drop a record whose place (generation, epoch,
 //! index) does not come behind what they have read of the partition; so does this, and the last line counts such records:
 //! `repeated`. Only what a process sent that was replaced can be among them: one that was woken (`woken` says how many were), or
-//! whose last request reached the broker when the next process had read the tail already. Everything else is judged behind the
+//! one that was killed and whose last request reached the broker when the next had read the tail already (`late_of_killed`). Everything else is judged behind the
 //! drop, but for one thing: what compaction would keep of an upsert topic, which knows nothing of places.
 
 mod brokers;
@@ -182,10 +182,10 @@ fn run(args: &Args, binary: PathBuf, ground: Ground, seed: u64) -> Result<Verdic
     let report = Campaign { binary, ground, kills, events, seed, lanes, zombies }.run()?;
     let recovery_p99_ms = report.recovery_p99().as_millis();
     let Report { findings, in_commit, in_recovery, woken, .. } = report;
-    let repeated = findings.repeated;
+    let (repeated, late) = (findings.repeated, findings.late_of_killed);
     let mut figures = format!("kills={kills} in_commit={in_commit} in_recovery={in_recovery} recovery_p99_ms={recovery_p99_ms}");
     if tail {
-        figures.push_str(&format!(" woken={woken} repeated={repeated}"));
+        figures.push_str(&format!(" woken={woken} repeated={repeated} late_of_killed={late}"));
     }
     let mut verdict = Verdict::of(findings, figures);
     if repeated > 0 && args.bus == BusKind::Sqlite {

@@ -15,7 +15,7 @@ use crate::places::{Read, Reader};
 use crate::{Result, outside};
 use distributary_runtime::bus::{Bus, Offset, Record};
 use distributary_runtime::plan::TopicLane;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// All cuts of a campaign.
@@ -26,6 +26,7 @@ pub struct Cuts {
     /// How far each log has been read.
     read: BTreeMap<(&'static str, u32), Prefix>,
     cuts: BTreeMap<(&'static str, u32), Vec<Cut>>,
+    woken: BTreeSet<u64>,
 }
 
 /// The beginning of a log.
@@ -49,7 +50,13 @@ impl Cuts {
     /// No cuts yet, of a job with so many lanes of this kind.
     #[must_use]
     pub fn new(lanes: u32, lane: TopicLane) -> Self {
-        Self { lanes, lane, read: BTreeMap::new(), cuts: BTreeMap::new() }
+        Self { lanes, lane, read: BTreeMap::new(), cuts: BTreeMap::new(), woken: BTreeSet::new() }
+    }
+
+    /// Before this kill a process was woken whose place another had taken.
+    pub fn woken(&mut self, kill: u64) {
+        // The next start may have to write states once more that late records stand behind.
+        self.woken.extend([kill, kill + 1]);
     }
 
     /// Looks at all logs; no process is alive.
@@ -89,7 +96,17 @@ impl Cuts {
     pub(crate) fn compare(&self, name: &'static str, partition: u32) -> Compare<'_> {
         let cuts = self.cuts.get(&(name, partition)).map_or(&[][..], Vec::as_slice);
         let lane = ledger::lane_of(name, self.lane);
-        Compare { name, partition, lane, cuts, prefix: Prefix::default(), reader: Reader::default() }
+        let last_life = cuts.last().map_or(1, |cut| cut.kill + 1);
+        Compare {
+            name,
+            partition,
+            lane,
+            cuts,
+            woken: &self.woken,
+            last_life,
+            prefix: Prefix::default(),
+            reader: Reader::default(),
+        }
     }
 }
 
@@ -129,6 +146,9 @@ pub(crate) struct Compare<'a> {
     lane: TopicLane,
     /// Those not yet reached.
     cuts: &'a [Cut],
+    woken: &'a BTreeSet<u64>,
+    /// The number of the life that nobody killed.
+    last_life: u64,
     prefix: Prefix,
     reader: Reader,
 }
@@ -165,6 +185,8 @@ impl Compare<'_> {
         }
         let is_dropped = !is_transactional && read == Read::Repeated;
         findings.repeated += u64::from(is_dropped);
+        let life = self.cuts.first().map_or(self.last_life, |cut| cut.kill);
+        findings.late_of_killed += u64::from(is_dropped && !self.woken.contains(&life));
         Ok(!is_dropped)
     }
 
