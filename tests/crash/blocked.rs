@@ -82,11 +82,11 @@ fn has_read(world: &World, partition: u32) -> bool {
 
 /// The watermark of the newest epoch.
 fn watermark(world: &World) -> Watermark {
-    let bindings = world.journal().into_iter().filter_map(|(_, entry)| match entry.fact {
+    let mut bindings = world.journal().into_iter().filter_map(|(_, entry)| match entry.fact {
         Fact::Binding(binding) => Some(binding.watermark),
         _ => None,
     });
-    bindings.last().unwrap()
+    bindings.next_back().unwrap()
 }
 
 /// A number that the running process tells about itself.

@@ -1,8 +1,9 @@
 //! A process dies with a transaction open. Readers of its topics stand in front of it until the next start ends it: that is
 //! seconds, though Kafka itself would wait for the whole time-out of the transaction and its check for it.
 
-use crate::world::{PATIENCE, World, brokers, stop};
-use distributary_runtime::bus::{Offset, TopicId};
+use crate::world::{PATIENCE, World, brokers, input, stop, wait_until};
+use distributary_runtime::bus::{NewRecord, Offset, TopicId};
+use distributary_runtime::failpoint::Step;
 use distributary_runtime::plan::TopicLane;
 use distributary_runtime::time::monotonic;
 use harness::ledger::{OUTPUTS, PIPELINE};
@@ -14,34 +15,45 @@ use std::time::Duration;
 
 /// From the start of the next process on.
 const OPEN_MAX: Duration = Duration::from_secs(10);
+/// How long the step that is aimed at may take to come; the kill comes in any case.
+const MOMENT_MAX: Duration = Duration::from_secs(1);
+
+/// Kills, each at the first step of its kind that comes when so many payments have been published.
+const KILLS: usize = 8;
 
 #[test]
 fn no_transaction_of_a_killed_process_stays_open_for_ten_seconds_after_a_restart() {
     let Some(brokers) = brokers() else { return };
-    let mut found_open = 0;
-    for lane in [TopicLane::Transactional, TopicLane::Tail] {
-        for point in ["lane_prepare.after:3", "lane_commit.before:3", "lane_commit.after:3"] {
-            let world = World::on_kafka(&brokers, lane);
-            world.produce(0);
-            let mut process = world.launch("killed").failpoint(format!("{point}:crash")).start(Stdio::null()).unwrap();
-            let status = process.end_within(PATIENCE).unwrap();
-            assert!(was_killed(status), "{point}: {status}{}", process.said());
-            let ends = ends(&world, &brokers);
-            found_open += u32::from(!can_be_read(&world, &ends));
-
-            // Nothing new to do: the start alone ends it.
-            let began = monotonic();
-            let mut next = world.launch("next").start(Stdio::null()).unwrap();
-            while !can_be_read(&world, &ends) {
-                assert!(began.elapsed() < OPEN_MAX, "{point}: still open after {OPEN_MAX:?}{}", next.said());
-                std::thread::park_timeout(Duration::from_millis(20));
-            }
-            println!("{lane:?} {point}: all can be read {} ms after the start", began.elapsed().as_millis());
-            world.catch_up(&mut next);
-            stop(&mut next);
+    let world = World::on_kafka(&brokers, TopicLane::Transactional);
+    let input: Vec<NewRecord> = input().map(NewRecord::from).collect();
+    let (mut before, mut found_open) = (world.owner(), 0);
+    let mut process = world.launch("first").start(Stdio::null()).unwrap();
+    for (round, part) in input.chunks(input.len().div_ceil(KILLS)).enumerate() {
+        let step = if round % 2 == 0 { Step::LaneCommit } else { Step::LanePrepare };
+        wait_until("the process is live", || world.owner() != before && !process.phase().recovering);
+        for record in part {
+            world.bus.produce(world.payments.id, vec![record.clone()]).unwrap();
         }
+        process.wait_until(MOMENT_MAX, |p| p.phase().step == Some(step)).unwrap();
+        assert!(was_killed(process.kill().unwrap()), "{}", process.said());
+        let ends = ends(&world, &brokers);
+        let was_open = !can_be_read(&world, &ends);
+        found_open += u32::from(was_open);
+
+        // Nothing new to do: the start alone ends it.
+        before = world.owner();
+        let began = monotonic();
+        process = world.launch(&round.to_string()).start(Stdio::null()).unwrap();
+        while !can_be_read(&world, &ends) {
+            assert!(began.elapsed() < OPEN_MAX, "still open after {OPEN_MAX:?}{}", process.said());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        println!("kill {round} in {}: open {was_open}, ended after {} ms", step.name(), began.elapsed().as_millis());
     }
     assert!(found_open > 0, "no transaction was open: this shows nothing");
+    world.catch_up(&mut process);
+    stop(&mut process);
+    world.assert_exact("kills within transactions");
 }
 
 /// Where each partition of the outputs and of the markers ends, with what is in open transactions.
