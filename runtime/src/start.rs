@@ -203,7 +203,8 @@ pub fn open_lanes(
             let (pipeline, last_epoch) = (pipeline.name.clone(), entered.history.last_epoch);
             let context = LaneContext { pipeline, generation: entered.generation, lane, lanes, last_epoch };
             let mut sink = group_lanes.open(&context)?;
-            let marker = durable(Step::LaneFence, || sink.fence(entered.token))?;
+            let marker = durable(Step::LaneFence, || sink.fence(entered.token));
+            let marker = marker.map_err(|error| cause(error, components, entered, &context.pipeline))?;
             let name = format!("{group}/{lane}");
             check_marker(&name, marker, entered)?;
             if lane >= lanes {
@@ -217,6 +218,24 @@ pub fn open_lanes(
         }
     }
     Ok(open)
+}
+
+/// A lane without tokens takes the results of a newer incarnation for a loss of the journal: the journal knows better.
+fn cause(error: Error, components: &Components, entered: &Entered, pipeline: &str) -> Error {
+    if !matches!(error, Error::Refused { .. }) {
+        return error;
+    }
+    let read = || -> Result<Option<History>> {
+        let Some(journal) = components.bus.topic(&journal_topic(pipeline))? else { return Ok(None) };
+        Ok(Some(History::read(&components.bus.read_journal(journal.id, Offset(0))?.entries)?))
+    };
+    match read() {
+        Ok(Some(history)) if history.owner != Some((entered.incarnation, entered.token)) => {
+            Error::Fenced { pipeline: pipeline.to_string(), what: "another start followed ours".to_string() }
+        }
+        // What was refused says more than why the journal does not answer.
+        _ => error,
+    }
 }
 
 /// A lane can not show what the journal does not hold: only durable epochs are committed.

@@ -115,7 +115,7 @@ impl Brokers {
         work_off(process, &*bus, payments, onlooker.records())?;
         say("chaos: everything is processed, comparing");
         let mut findings = Findings::default();
-        verdict::judge(&*bus, payments, &Cuts::new(self.lanes), &mut findings)?;
+        verdict::judge(&*bus, payments, &Cuts::new(self.lanes, self.ground.lane), &mut findings)?;
         if memory_max_mib > MEMORY_MAX_MIB {
             findings.lost(1, || format!("the process took {memory_max_mib} MiB"));
         }

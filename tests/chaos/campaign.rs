@@ -10,7 +10,7 @@ use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::{PAYMENTS, PIPELINE};
 use harness::outside::Ground;
-use harness::process::{Launch, Process, Signal, was_killed};
+use harness::process::{FENCED, Launch, Process, Signal, was_killed};
 use harness::random::Random;
 use harness::{Result, outside, verdict};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,10 @@ const CATCH_UP_PER_THOUSAND: Duration = Duration::from_millis(200);
 const CATCH_UP_MIN: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take.
 const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long a process may take to take the place of a paused one.
+const REPLACED_MAX: Duration = Duration::from_secs(60);
+/// How long it works before, and again after, the paused one is woken.
+const CALM_MAX_MS: u64 = 600;
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 /// A first guess of how long a recovery lasts.
@@ -43,6 +47,8 @@ pub(crate) struct Campaign {
     pub(crate) events: u64,
     pub(crate) seed: u64,
     pub(crate) lanes: u32,
+    /// How many of the processes that are killed have been woken beside their successor.
+    pub(crate) zombies: u64,
 }
 
 /// What came of it.
@@ -51,6 +57,7 @@ pub(crate) struct Report {
     pub(crate) findings: Findings,
     pub(crate) in_commit: u64,
     pub(crate) in_recovery: u64,
+    pub(crate) woken: u64,
     /// From the start of a process to its first new epoch, of every life that came so far.
     recoveries: Vec<Duration>,
 }
@@ -59,6 +66,7 @@ pub(crate) struct Report {
 struct Death {
     in_commit: bool,
     in_recovery: bool,
+    woken: bool,
     seen: Seen,
 }
 
@@ -68,8 +76,8 @@ impl Campaign {
         let (bus, payments) = input(&self.ground)?;
         let slice = self.events / (self.kills + 1);
         let producer = Producer::start(self.ground.bus()?, payments, producer::options(self.events, self.seed), slice)?;
-        let (mut cuts, mut report) = (Cuts::new(self.lanes), Report::default());
-        let (mut aims, mut recovery) = (kills::deck(self.kills, &mut random), RECOVERY_GUESS);
+        let (mut cuts, mut report) = (Cuts::new(self.lanes, self.ground.lane), Report::default());
+        let (mut aims, mut recovery) = (kills::deck(self.kills, self.zombies, &mut random), RECOVERY_GUESS);
         for kill in 1..=self.kills {
             producer.allow(slice * kill);
             let Some(aim) = aims.pop() else { unreachable!("there is an aim for each kill") };
@@ -78,12 +86,16 @@ impl Campaign {
             let hit = match aim {
                 Aim::Commit => death.in_commit,
                 Aim::Recovery => death.in_recovery,
+                Aim::Zombie => death.woken,
                 Aim::Anywhen | Aim::Failpoint => true,
             };
             if let Some(spare) = aims.iter_mut().find(|spare| !hit && **spare == Aim::Anywhen) {
                 *spare = aim;
             }
             report.count(&death);
+            if death.woken {
+                cuts.woken(kill);
+            }
             cuts.cut(&*bus, kill, &mut report.findings)?;
             if kill % 10 == 0 {
                 say(&format!("chaos: {kill} kills, {} in a commit, {} in a recovery", report.in_commit, report.in_recovery));
@@ -104,12 +116,39 @@ impl Campaign {
         }
         let mut process = launch.start(Stdio::null())?;
         let seen = kills::strike(&mut process, aim, recovery, random)?;
+        let woken = aim == Aim::Zombie && process.is_paused();
+        if woken {
+            process = self.replace(process, random)?;
+        }
         let status = process.kill()?;
         if !was_killed(status) {
             return Err(format!("a life ended by itself ({status}){}", process.said()).into());
         }
         let phase = process.phase();
-        Ok(Death { in_commit: phase.step == Some(Step::LaneCommit), in_recovery: phase.recovering, seen })
+        Ok(Death { in_commit: phase.step == Some(Step::LaneCommit), in_recovery: phase.recovering, woken, seen })
+    }
+
+    /// Starts another process beside the paused one, which has to end when it is woken; returns the other.
+    fn replace(&self, mut paused: Process, random: &mut Random) -> Result<Process> {
+        let launch = Launch { name: "successor".into(), ..self.launch(1 + random.below(WORKERS_MAX)) };
+        let (mut successor, mut seen) = (launch.start(Stdio::null())?, Seen::default());
+        let is_live = successor.wait_until(REPLACED_MAX, |p| {
+            seen.look(p);
+            seen.live.is_some()
+        })?;
+        if !is_live {
+            return Err(format!("nobody can take the place of a paused process{}", successor.said()).into());
+        }
+        let calm = Duration::from_millis(random.below(CALM_MAX_MS));
+        successor.wait_until(calm, |_| false)?;
+        paused.signal(Signal::Continue);
+        let status = paused.end_within(STOP_MAX)?;
+        if status.code() != Some(FENCED) {
+            return Err(format!("a woken process did not give way ({status}){}", paused.said()).into());
+        }
+        let calm = Duration::from_millis(random.below(CALM_MAX_MS));
+        successor.wait_until(calm, |_| false)?;
+        Ok(successor)
     }
 
     fn launch(&self, workers: u64) -> Launch {
@@ -160,6 +199,7 @@ impl Report {
     fn count(&mut self, death: &Death) {
         self.in_commit += u64::from(death.in_commit);
         self.in_recovery += u64::from(death.in_recovery);
+        self.woken += u64::from(death.woken);
         self.recoveries.extend(death.seen.live);
     }
 

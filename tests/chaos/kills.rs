@@ -16,6 +16,8 @@ pub(crate) enum Aim {
     Commit,
     /// The time between start and the first new epoch.
     Recovery,
+    /// Nothing at first: the process is paused, alone or in a commit, until another has taken its place, and woken.
+    Zombie,
     /// The process kills itself before or behind a durable step.
     Failpoint,
 }
@@ -27,11 +29,12 @@ const AIM_MAX: Duration = Duration::from_secs(15);
 /// A failpoint that is not reached within this time is given up.
 const FAILPOINT_MAX: Duration = Duration::from_millis(1_500);
 
-/// The aims of a campaign, in a random order: more than the quotas ask for.
-pub(crate) fn deck(kills: u64, random: &mut Random) -> Vec<Aim> {
+/// The aims of a campaign, in a random order: more than the quotas ask for. `zombies` of them pause the process first.
+pub(crate) fn deck(kills: u64, zombies: u64, random: &mut Random) -> Vec<Aim> {
     let mut deck = vec![Aim::Commit; (kills * 7).div_ceil(20) as usize];
     deck.extend(vec![Aim::Recovery; kills.div_ceil(4) as usize]);
     deck.extend(vec![Aim::Failpoint; kills.div_ceil(8) as usize]);
+    deck.extend(vec![Aim::Zombie; zombies as usize]);
     deck.resize(kills as usize, Aim::Anywhen);
     random.shuffle(&mut deck);
     deck
@@ -90,6 +93,16 @@ pub(crate) fn strike(process: &mut Process, aim: Aim, recovery: Duration, random
                 seen.live.is_some_and(|live| p.age() >= live + calm) && phase.step == Some(Step::LaneCommit)
             };
             freeze(process, &mut seen, &mut commits)?;
+        }
+        Aim::Zombie => {
+            let calm = Duration::from_millis(random.below(LIFE_MAX_MS));
+            let anywhere = random.below(2) == 0;
+            let mut works = |seen: &mut Seen, p: &Process| {
+                let phase = seen.look(p);
+                let long_enough = seen.live.is_some_and(|live| p.age() >= live + calm);
+                long_enough && (anywhere || phase.step == Some(Step::LaneCommit))
+            };
+            freeze(process, &mut seen, &mut works)?;
         }
         Aim::Recovery => {
             let part = recovery.mul_f64(random.below(1_000) as f64 / 1_000.0);

@@ -88,7 +88,7 @@ impl Requests {
             random: Random(self.seed),
             process: None,
         };
-        let (mut cuts, mut findings, mut kills) = (Cuts::new(self.lanes), Findings::default(), 0);
+        let (mut cuts, mut findings, mut kills) = (Cuts::new(self.lanes, self.ground.lane), Findings::default(), 0);
         for case in 1..=self.cases {
             let fault = Fault::any(&mut scene.random);
             let kill = scene.random.below(KILL_EVERY) == 0;

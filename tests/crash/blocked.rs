@@ -4,6 +4,7 @@ use crate::world::{EVENTS, PARTS, PATIENCE, World, brokers, input, stop, wait_un
 use distributary_runtime::bus::{NewRecord, Offset};
 use distributary_runtime::journal::Fact;
 use distributary_runtime::key::java_partition;
+use distributary_runtime::plan::TopicLane;
 use distributary_runtime::time::Watermark;
 use harness::ledger::{PAYMENTS, PIPELINE};
 use rdkafka::config::ClientConfig;
@@ -15,7 +16,7 @@ use std::process::Stdio;
 #[test]
 fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     let Some(brokers) = brokers() else { return };
-    let world = World::on_kafka(&brokers);
+    let world = World::on_kafka(&brokers, TopicLane::Transactional);
     world.produce(0);
     let launch = world.launch("blocked").set("idle_after_ms", 50).set("metrics_listen", "127.0.0.1:0");
     let mut process = launch.start(Stdio::null()).unwrap();

@@ -3,6 +3,7 @@
 use crate::world::{PARTS, PATIENCE, World, brokers, input, wait_until};
 use distributary_runtime::bus::NewRecord;
 use distributary_runtime::failpoint::Step;
+use distributary_runtime::plan::TopicLane;
 use harness::process::was_killed;
 use std::process::Stdio;
 
@@ -16,13 +17,31 @@ fn a_crash_behind_any_durable_step_changes_no_result() {
     Step::ALL.into_iter().enumerate().for_each(|(i, step)| crash_at(&World::new(), step, "after", i));
 }
 
+#[test]
+fn a_crash_at_any_durable_step_changes_no_result_of_a_tail_lane() {
+    for (i, step) in Step::ALL.into_iter().enumerate() {
+        ["before", "after"].into_iter().for_each(|side| crash_at(&World::embedded(TopicLane::Tail), step, side, i));
+    }
+}
+
 /// On a real broker, where every start takes a second, each step has one of the two sides.
 #[test]
 fn a_crash_at_any_durable_step_changes_no_result_on_kafka() {
     let Some(brokers) = brokers() else { return };
     for (i, step) in Step::ALL.into_iter().enumerate() {
         let side = if i % 2 == 0 { "after" } else { "before" };
-        crash_at(&World::on_kafka(&brokers), step, side, i);
+        crash_at(&World::on_kafka(&brokers, TopicLane::Transactional), step, side, i);
+    }
+}
+
+/// Only the steps that say what a tail lane goes on behind.
+#[test]
+fn a_crash_at_a_step_of_a_tail_lane_changes_no_result_on_kafka() {
+    let Some(brokers) = brokers() else { return };
+    let steps = [Step::JournalAppend, Step::LaneFence, Step::LanePrepare, Step::LaneCommit, Step::JournalCheckpoint];
+    for (i, step) in steps.into_iter().enumerate() {
+        let side = if i % 2 == 0 { "before" } else { "after" };
+        crash_at(&World::on_kafka(&brokers, TopicLane::Tail), step, side, i);
     }
 }
 
@@ -48,7 +67,7 @@ const IN_RECOVERY: [&str; 4] = ["journal_start.before", "journal_start.after", "
 fn kills_within_transactions_of_kafka_change_no_result() {
     const KILLS: usize = 10;
     let Some(brokers) = brokers() else { return };
-    let world = World::on_kafka(&brokers);
+    let world = World::on_kafka(&brokers, TopicLane::Transactional);
     let input: Vec<NewRecord> = input().map(NewRecord::from).collect();
     for (round, part) in input.chunks(input.len().div_ceil(KILLS)).enumerate() {
         let before = world.owner();

@@ -12,5 +12,6 @@ mod damage;
 mod held;
 mod network;
 mod oracle;
+mod transactions;
 mod world;
 mod zombies;

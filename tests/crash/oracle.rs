@@ -1,6 +1,7 @@
 //! The oracle finds what it is there to find: one record too few, too many, changed or misplaced, in each output.
 
 use crate::world::{PARTS, World};
+use distributary_runtime::plan::TopicLane;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
 use harness::ledger::OUTPUTS;
@@ -35,7 +36,7 @@ fn a_log_that_is_not_what_it_was_behind_a_kill_is_torn() {
     };
     let cut = |marker: u64| {
         Connection::open(path.join("bus.sqlite")).unwrap().execute("UPDATE lanes SET epoch = ?", [marker]).unwrap();
-        let (mut cuts, mut findings) = (Cuts::new(1), Findings::default());
+        let (mut cuts, mut findings) = (Cuts::new(1, TopicLane::Transactional), Findings::default());
         cuts.cut(&*world.bus, 1, &mut findings).unwrap();
         (cuts, findings)
     };

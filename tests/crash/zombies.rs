@@ -4,16 +4,15 @@ use crate::world::{PATIENCE, World, brokers, stop, wait_until};
 use distributary_runtime::bus::Token;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, History, Incarnation};
+use distributary_runtime::plan::TopicLane;
 use distributary_runtime::state::CheckpointStore;
 use harness::ledger::PIPELINE;
-use harness::process::{Process, Signal};
+use harness::process::{FENCED, Process, Signal};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// What a process says when a newer one owns its pipeline.
-const FENCED: i32 = 3;
 /// A process may be paused while it holds the one write lock of the embedded bus. Then nobody gets on, and the scene is
 /// set up again.
 const SCENES_MAX: usize = 10;
@@ -28,14 +27,60 @@ fn a_process_paused_behind_any_durable_step_changes_nothing_when_it_wakes() {
     Step::ALL.into_iter().for_each(|step| wake_at(World::new, step, "after"));
 }
 
-/// On a real broker, where every start takes a second: before what is decided by Kafka's own means. There the old process's
-/// journal entry does stand, and does not count.
 #[test]
-fn a_process_paused_before_a_step_on_kafka_changes_nothing_when_it_wakes() {
+fn a_process_of_a_tail_lane_paused_at_any_durable_step_repeats_at_most_what_clients_drop() {
+    let steps = Step::ALL.into_iter();
+    steps.for_each(|step| {
+        ["before", "after"].into_iter().for_each(|side| wake_at(|| World::embedded(TopicLane::Tail), step, side))
+    });
+}
+
+/// On a real broker the old process's journal entry does stand, and does not count. Every start takes a second there, so each step has
+/// one side and one kind of lane; `DISTRIBUTARY_SEED` chooses another of the four, and `DISTRIBUTARY_ZOMBIES=all` takes all.
+#[test]
+fn a_process_paused_at_any_durable_step_on_kafka_changes_nothing_when_it_wakes() {
     let Some(brokers) = brokers() else { return };
-    for step in [Step::JournalAppend, Step::LaneFence, Step::LaneCommit, Step::JournalCheckpoint, Step::JournalTruncate] {
-        wake_at(|| World::on_kafka(&brokers), step, "before");
+    let scenes = [TopicLane::Tail, TopicLane::Transactional].map(|lane| ["before", "after"].map(|side| (lane, side)));
+    let scenes = scenes.as_flattened();
+    let seed = std::env::var("DISTRIBUTARY_SEED").map_or(0, |seed| seed.parse::<usize>().unwrap());
+    let all = std::env::var("DISTRIBUTARY_ZOMBIES").is_ok_and(|which| which == "all");
+    for (i, step) in Step::ALL.into_iter().enumerate() {
+        let of_step = scenes.iter().cycle().skip((i + seed) % scenes.len()).take(if all { scenes.len() } else { 1 });
+        for (lane, side) in of_step {
+            println!("{lane:?} {}.{side}", step.name());
+            wake_at(|| World::on_kafka(&brokers, *lane), step, side);
+        }
     }
+}
+
+/// Three workers are paused while they commit, one takes over, and the three wake up while it works.
+#[test]
+fn three_workers_that_wake_beside_the_one_that_replaced_them_change_nothing_on_kafka() {
+    let Some(brokers) = brokers() else { return };
+    for lane in [TopicLane::Transactional, TopicLane::Tail] {
+        for point in ["lane_prepare.after:2", "lane_commit.before:2", "lane_commit.after:2"] {
+            rescaled(&World::on_kafka(&brokers, lane), point);
+        }
+    }
+}
+
+fn rescaled(world: &World, point: &str) {
+    world.produce(0);
+    // Lanes stay what they were: one of a worker that there is no more of.
+    let launch = |name| world.launch(name).set("lanes", 2);
+    let mut three = launch("three").set("workers", 3).failpoint(format!("{point}:stop")).start(Stdio::null()).unwrap();
+    assert!(three.wait_until(PATIENCE, Process::is_paused).unwrap(), "{point} was not reached{}", three.said());
+    world.produce(1);
+    let before = world.owner();
+    let mut one = launch("one").set("workers", 1).start(Stdio::null()).unwrap();
+    wait_until("the one worker is live", || world.owner() != before && !one.phase().recovering);
+    three.signal(Signal::Continue);
+    world.produce(2);
+    let status = three.end_within(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(FENCED), "{point}: {status}{}", three.said());
+    world.catch_up(&mut one);
+    stop(&mut one);
+    world.assert_exact(point);
 }
 
 fn wake_at(make: impl Fn() -> World, step: Step, side: &str) {
@@ -131,7 +176,7 @@ fn of_two_starts_at_once_the_journal_chooses_one() {
 #[test]
 fn of_two_starts_at_once_the_journal_chooses_one_on_kafka() {
     let Some(brokers) = brokers() else { return };
-    two_starts_at_once(&World::on_kafka(&brokers));
+    two_starts_at_once(&World::on_kafka(&brokers, TopicLane::Transactional));
 }
 
 fn two_starts_at_once(world: &World) {

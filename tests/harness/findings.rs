@@ -12,6 +12,10 @@ pub struct Findings {
     pub duplicated: u64,
     /// Places where a reader saw part of a commit.
     pub torn: u64,
+    /// Records of tail lanes that stand in the log once more, and that reading clients drop: nothing is wrong with them.
+    pub repeated: u64,
+    /// Those of them that no woken process can have written: the last request of a killed one reached the bus late.
+    pub late_of_killed: u64,
     /// Positions and keys, never payloads.
     pub examples: Vec<String>,
 }

@@ -1,7 +1,8 @@
 //! The job that is killed: every kind of operator with state, and every kind of topic sink, in one pipeline.
 
 use distributary::payments::{AMOUNT_FAILS, AMOUNT_PANICS};
-use distributary::{Event, Flow, Result, Timestamp, count, job, secs, stdout, sum, topic, tumbling, upsert};
+use distributary::{Event, Flow, Result, Sink, Timestamp, count, job, secs, stdout, sum, topic, tumbling, upsert};
+use distributary_runtime::plan::TopicLane;
 use serde::{Deserialize, Serialize};
 
 /// The topic it reads.
@@ -20,6 +21,15 @@ pub const DEDUP_LATE: &str = "chaos.ledger.late";
 pub const DEAD_LETTERS: &str = "chaos.ledger.dead-letters";
 /// Every topic it writes.
 pub const OUTPUTS: [&str; 6] = [RELAY, SPEND, WINDOWS, WINDOWS_LATE, DEDUP_LATE, DEAD_LETTERS];
+
+/// Names the kind of lane that the job chooses for its topics: `tail`; any other word, or none, is the default.
+pub const LANE_VARIABLE: &str = "LEDGER_LANE";
+
+/// How a topic is written when the job chooses this lane: those it has not named itself are transactional in any case.
+#[must_use]
+pub fn lane_of(topic: &str, chosen: TopicLane) -> TopicLane {
+    if matches!(topic, DEDUP_LATE | DEAD_LETTERS) { TopicLane::Transactional } else { chosen }
+}
 
 /// The pipeline's name.
 pub const PIPELINE: &str = "chaos.ledger";
@@ -55,15 +65,15 @@ struct Relayed {
 #[job(team = "chaos")]
 pub fn ledger(flow: &Flow) -> Result<()> {
     let payments = flow.read::<Payment>()?.filter(is_usable);
-    payments.clone().map(relayed).keyed(|p: &Relayed| p.user_id.clone()).to(topic(RELAY));
+    payments.clone().map(relayed).keyed(|p: &Relayed| p.user_id.clone()).to(chosen(topic(RELAY)));
     let once = payments.dedup("seen", ms(HORIZON_MS));
     let spend = (count(), sum(|p: &Payment| p.amount_cents));
-    once.clone().key_by(|p| p.user_id.clone()).aggregate("spend", spend).to(upsert(SPEND));
+    once.clone().key_by(|p| p.user_id.clone()).aggregate("spend", spend).to(chosen(upsert(SPEND)));
     once.key_by(|p| p.user_id.clone())
         .window(tumbling(ms(WINDOW_MS)).lateness(ms(LATENESS_MS)))
         .aggregate("windows", (count(), sum(|p: &Payment| p.amount_cents)))
-        .late_to(topic(WINDOWS_LATE))
-        .to(topic(WINDOWS));
+        .late_to(chosen(topic(WINDOWS_LATE)))
+        .to(chosen(topic(WINDOWS)));
     Ok(())
 }
 
@@ -74,6 +84,10 @@ pub fn held(flow: &Flow) -> Result<()> {
     payments.clone().map(relayed).keyed(|p: &Relayed| p.user_id.clone()).to(stdout());
     payments.dedup("seen", secs(60)).key_by(|p| p.user_id.clone()).aggregate("spend", count()).to(upsert("held.spend"));
     Ok(())
+}
+
+fn chosen(sink: Sink) -> Sink {
+    if std::env::var(LANE_VARIABLE).is_ok_and(|lane| lane == "tail") { sink.tail() } else { sink }
 }
 
 fn relayed(payment: Payment) -> Relayed {

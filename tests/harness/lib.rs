@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod onlooker;
 pub mod oracle;
 pub mod outside;
+pub mod places;
 pub mod process;
 pub mod proxy;
 pub mod random;

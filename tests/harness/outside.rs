@@ -1,11 +1,12 @@
 //! The bus as somebody outside the pipeline sees it: records, markers, how far a group has read.
 
 use crate::Result;
-use crate::ledger::PAYMENTS;
+use crate::ledger::{LANE_VARIABLE, PAYMENTS};
 use crate::process::Launch;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, Offset, Record, Token, TopicId};
+use distributary_runtime::plan::TopicLane;
 use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::SystemClock;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct Ground {
     pub dir: PathBuf,
     /// Where Kafka listens; without it the bus is a file in the directory.
     pub brokers: Option<String>,
+    /// What the ledger chooses for its topics.
+    pub lane: TopicLane,
 }
 
 impl Ground {
@@ -61,6 +64,7 @@ impl Ground {
     #[must_use]
     pub fn launch(&self, binary: impl Into<PathBuf>, job: &str, name: &str) -> Launch {
         let launch = Launch::new(binary, job, &self.dir, name);
+        let launch = if self.lane == TopicLane::Tail { launch.env(LANE_VARIABLE, "tail") } else { launch };
         self.brokers.iter().fold(launch, |launch, brokers| launch.set("bus", format!("kafka://{brokers}")))
     }
 }

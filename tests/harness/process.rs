@@ -26,6 +26,8 @@ pub struct Launch {
     pub name: String,
     /// Settings.
     pub set: Vec<(String, String)>,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
     /// `step.side:n:action`.
     pub failpoint: Option<String>,
 }
@@ -34,13 +36,20 @@ impl Launch {
     /// A start with no settings of its own.
     pub fn new(binary: impl Into<PathBuf>, job: &str, dir: &Path, name: &str) -> Self {
         let (binary, job, dir, name) = (binary.into(), job.to_string(), dir.to_path_buf(), name.to_string());
-        Self { binary, job, dir, name, set: Vec::new(), failpoint: None }
+        Self { binary, job, dir, name, set: Vec::new(), env: Vec::new(), failpoint: None }
     }
 
     /// With a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.set.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_string(), value.to_string()));
         self
     }
 
@@ -69,7 +78,7 @@ impl Launch {
         for (name, value) in &self.set {
             command.arg("--set").arg(format!("{name}={value}"));
         }
-        command.env("DISTRIBUTARY_PHASE_FILE", &phase_path).env_remove("DISTRIBUTARY_FAILPOINT");
+        command.env("DISTRIBUTARY_PHASE_FILE", &phase_path).env_remove("DISTRIBUTARY_FAILPOINT").envs(self.env.iter().cloned());
         if let Some(failpoint) = &self.failpoint {
             command.env("DISTRIBUTARY_FAILPOINT", failpoint);
         }
@@ -79,6 +88,9 @@ impl Launch {
         Ok(Process { child, phase, started, log: self.log() })
     }
 }
+
+/// The exit status of a process that finds a newer one in its place.
+pub const FENCED: i32 = 3;
 
 /// Where a process is, by its phase file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

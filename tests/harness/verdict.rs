@@ -20,7 +20,7 @@ pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findi
     let expected = oracle::expect(bus, payments)?;
     let Expected { relay, spend, windows, windows_late, dedup_late, dead } = expected;
     let mut relay = Relay { found: relay.keys().map(|p| (*p, Vec::new())).collect(), expected: relay };
-    let mut spend = Spend { expected: spend, payments: HashMap::new() };
+    let mut spend = Spend { expected: spend, payments: HashMap::new(), newest: HashMap::new() };
     let mut windows = Windows { expected: windows, standing: HashMap::new() };
     let (mut windows_late, mut dedup_late) = (Late(windows_late), Late(dedup_late));
     let mut dead = Dead { expected: dead, found: HashMap::new() };
@@ -28,8 +28,13 @@ pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findi
         let topic = bus.topic(name)?.ok_or_else(|| format!("topic `{name}` is missing"))?;
         let mut logs: BTreeMap<u32, _> = (0..topic.spec.partitions).map(|p| (p, cuts.compare(name, p))).collect();
         outside::read(bus, topic.id, &BTreeMap::new(), |partition, record| {
-            if let Some(log) = logs.get_mut(&partition) {
-                log.record(record, findings)?;
+            if name == SPEND {
+                spend.compact(record)?;
+            }
+            // A new partition is nobody's.
+            let Some(log) = logs.get_mut(&partition) else { return Ok(()) };
+            if !log.record(record, findings)? {
+                return Ok(());
             }
             match name {
                 RELAY => relay.record(partition, record),
@@ -113,9 +118,17 @@ struct PerUser {
 struct Spend {
     expected: HashMap<String, Vec<i64>>,
     payments: HashMap<String, u64>,
+    /// What compaction would keep of each key, whatever clients drop.
+    newest: HashMap<String, u64>,
 }
 
 impl Spend {
+    fn compact(&mut self, record: &Record) -> Result<()> {
+        let PerUser { key, value: (payments, _) } = json(record)?;
+        self.newest.insert(key, payments);
+        Ok(())
+    }
+
     fn record(&mut self, record: &Record, findings: &mut Findings) -> Result<()> {
         let PerUser { key, value: (payments, cents) } = json(record)?;
         let at = record.offset;
@@ -137,6 +150,9 @@ impl Spend {
             let found = self.payments.get(&user).copied().unwrap_or(0);
             let missing = (totals.len() as u64).saturating_sub(found);
             findings.lost(missing, || format!("{SPEND}: {user} ends with {found} payments of {}", totals.len()));
+            let newest = self.newest.get(&user).copied().unwrap_or(0);
+            let outlived = || format!("{SPEND}: the newest record of {user} has {newest} payments of {found}");
+            findings.lost(found.saturating_sub(newest), outlived);
         }
     }
 }
