@@ -144,6 +144,12 @@ impl Record {
         (parts + headers) as u64 + Self::OVERHEAD
     }
 
+    /// Whether it takes back an earlier record: its header `op` is `-`, and it holds that record's full value.
+    #[must_use]
+    pub fn is_retraction(&self) -> bool {
+        self.value.is_some() && self.headers.iter().any(|(name, value)| name == "op" && value == b"-")
+    }
+
     /// What a record costs beside its own bytes, in every budget.
     pub const OVERHEAD: u64 = 32;
 }

@@ -11,6 +11,7 @@ pub mod outside;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod teams;
 pub mod verdict;
 
 /// What the harness does fails with a sentence for people.
