@@ -198,9 +198,12 @@ fn repeat_late(rig: &Rig) {
 /// Sums of the rows and of the changes that are pushed.
 #[job(team = "fraud")]
 fn pushed(flow: &Flow) -> Result<()> {
-    flow.read_upsert::<Row>("rows")?.key_by(|_| ()).aggregate("rows", sum(|r: &Row| r.cents)).to(upsert("fraud.sum-of-rows"));
+    flow.read_upsert::<Row>("rows")?
+        .key_by(|_| 0)
+        .aggregate("sum of rows", sum(|r: &Row| r.cents))
+        .to(upsert("fraud.sum-of-rows"));
     let changes = flow.read_tail::<Spend>("places")?;
-    changes.key_by(|_| ()).aggregate("changes", sum(|s: &Spend| s.cents)).to(upsert("fraud.sum-of-changes"));
+    changes.key_by(|_| 0).aggregate("sum of changes", sum(|s: &Spend| s.cents)).to(upsert("fraud.sum-of-changes"));
     Ok(())
 }
 
