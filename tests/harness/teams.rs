@@ -86,7 +86,7 @@ impl Teams {
             let seen = reader.join().unwrap_or_else(|_| Err("the reader panicked".into()))?;
             Ok((settled?, seen))
         })?;
-        let wanted: Vec<u64> = (0..sent).filter(|id| id % LARGE_EVERY == 0).collect();
+        let wanted: Vec<u64> = (0..sent).filter(|id| id.is_multiple_of(LARGE_EVERY)).collect();
         if seen.keys().copied().collect::<Vec<_>>() != wanted {
             return Err(format!("{} large payments have come, not {}", seen.len(), wanted.len()).into());
         }
@@ -168,7 +168,7 @@ fn fresh(bus: &dyn Bus) -> Result<TopicId> {
 }
 
 fn payment(id: u64, at: i64, partition: Option<u32>) -> NewRecord {
-    let (user, cents) = (format!("u{}", id % USERS), if id % LARGE_EVERY == 0 { 50_000 } else { 1 });
+    let (user, cents) = (format!("u{}", id % USERS), if id.is_multiple_of(LARGE_EVERY) { 50_000 } else { 1 });
     let value =
         format!(r#"{{"payment_id":"00000000-0000-0000-0000-{id:012}","user_id":"{user}","amount_cents":{cents},"at":{at}}}"#);
     NewRecord { partition, timestamp: SystemClock.now(), key: Some(user.into()), value: Some(value.into()), headers: Vec::new() }

@@ -16,8 +16,11 @@ pub(crate) fn written(record: &Record) -> Option<Written> {
     Some(Written { pipeline: text("pipeline")?.to_string(), place })
 }
 
+/// A row of an upsert topic, by the bytes of its key.
+type RowOf<E> = Keyed<Vec<u8>, Row<E>>;
+
 /// A record of an upsert topic. A deletion has no event time, and so claims nothing about that of others.
-pub(crate) fn decode_row<E: Event>(record: &Record) -> Result<(Keyed<Vec<u8>, Row<E>>, EventTime), Cause> {
+pub(crate) fn decode_row<E: Event>(record: &Record) -> Result<(RowOf<E>, EventTime), Cause> {
     let key = record.key.as_ref().ok_or(Cause::NoKey)?.to_vec();
     let (value, time) = match &record.value {
         Some(_) => decode(record).map(|(event, time)| (Some(event), time))?,
