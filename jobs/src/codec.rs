@@ -4,9 +4,11 @@
 //! repeats a value of the record: causes are shown to people and kept longer than the payload may be.
 
 mod cause;
+mod derived;
 mod diagnosis;
 
 pub use cause::Cause;
+pub(crate) use derived::{decode_row, written};
 
 use crate::event::Event;
 use bytes::Bytes;

@@ -1,11 +1,12 @@
 //! What a job is written with: typed chains from a source to its sinks.
 
 use crate::Result;
-use crate::codec::{self, key_text};
+use crate::codec::{self, Cause, key_text};
 use crate::event::Event;
 use crate::sink::{Sink, encode_json};
 use distributary_operators::aggregate::Aggregate;
 use distributary_operators::{self as operators, Answer, Keyed, PerKey, PerWindow};
+use distributary_runtime::bus::Record;
 use distributary_runtime::dead_letters;
 use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph};
@@ -13,6 +14,7 @@ use distributary_runtime::key::Key;
 use distributary_runtime::output;
 use distributary_runtime::plan::SinkRole;
 use distributary_runtime::sink::Guarantee;
+use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Diff};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -20,6 +22,10 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a deleted row of a topic is remembered, so that no late repeat brings it back: as long as Kafka keeps a tombstone, and longer
+/// than a process is likely to sleep and then still send.
+const DELETED_KEPT_MS: i64 = 24 * 3_600_000;
 
 /// The dataflow of a job while its function describes it.
 #[derive(Clone)]
@@ -42,17 +48,97 @@ impl<'s> Flow<'s> {
         Self { graph: graph.clone(), shared: Rc::new(shared) }
     }
 
-    /// Reads the topic of an event type. What does not decode becomes a dead letter, with its cause.
+    /// Reads the topic of an event type, each record as an event. What does not decode becomes a dead letter, with its cause.
+    ///
+    /// A topic that another job writes with `.to(topic(..))` is read like any other: its corrections (header `op` = `-`, with the full
+    /// before-image) take back what they correct. What another job writes with `.to(topic(..).tail())` is read with [`Flow::read_tail`], and
+    /// with `.to(upsert(..))` with [`Flow::read_upsert`].
     ///
     /// # Errors
     /// None today: what can be wrong with the topic is known when the job starts.
     pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
+        let collection = self.source::<E, E>(|record| codec::decode::<E>(record));
+        Ok(self.events(collection))
+    }
+
+    /// Reads a topic that another job writes with `.to(topic(..).tail())`: as [`Flow::read`], but what a replaced process of that job
+    /// repeats late is dropped, as [`Sink::tail`] says. `name` names the state, a few bytes for each partition.
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, Timestamp, job, topic};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "fraud.alerts", id = "alert_id", time = "at", subject = "user_id")]
+    /// struct Alert { alert_id: u64, user_id: String, at: Timestamp }
+    ///
+    /// #[job(team = "ops")]
+    /// fn calls(flow: &Flow) -> Result<()> {
+    ///     flow.read_tail::<Alert>("alerts")?.to(topic("ops.calls"));
+    ///     Ok(())
+    /// }
+    /// # let mut t = distributary::TestJob::new(calls);
+    /// # t.push(Alert { alert_id: 1, user_id: "u1".into(), at: Timestamp::from_millis(7) });
+    /// # assert_eq!(t.rows("ops.calls").len(), 1);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Flow::read`].
+    pub fn read_tail<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
+        let records =
+            self.source::<E, _>(|record| codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time)));
+        Ok(self.events(operators::in_sequence(&self.graph, &records, name)))
+    }
+
+    /// Reads a topic that another job writes with `.to(upsert(..))`, by either kind of lane: the rows of its keys. When a row changes,
+    /// its old value goes and the new one comes; when it is deleted, its value goes. So sums over them are sums over the
+    /// rows that stand. `name` names the state, which is all rows.
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, TestJob, Timestamp, job, sum, upsert};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "fraud.spend", id = "user_id", time = "at", subject = "user_id")]
+    /// struct Spend { user_id: String, country: String, cents: i64, at: Timestamp }
+    ///
+    /// #[job(team = "bi")]
+    /// fn by_country(flow: &Flow) -> Result<()> {
+    ///     flow.read_upsert::<Spend>("spend")?
+    ///         .key_by(|s| s.country.clone())
+    ///         .aggregate("by country", sum(|s: &Spend| s.cents))
+    ///         .to(upsert("bi.by-country"));
+    ///     Ok(())
+    /// }
+    ///
+    /// let spend = |user: &str, cents| {
+    ///     Spend { user_id: user.into(), country: "AT".into(), cents, at: Timestamp::from_millis(0) }
+    /// };
+    /// let mut t = TestJob::new(by_country);
+    /// t.push(spend("u1", 5)).push(spend("u2", 7)).push(spend("u1", 6));
+    /// assert_eq!(t.rows("bi.by-country").json()[0]["value"], 13);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Flow::read`].
+    pub fn read_upsert<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
+        let rows = self.source::<E, _>(|record| codec::decode_row::<E>(record));
+        Ok(self.events(operators::newest(&self.graph, &rows, name, DELETED_KEPT_MS)))
+    }
+
+    fn source<E: Event, D: Data>(
+        &self,
+        decode: impl Fn(&Record) -> Result<(D, EventTime), Cause> + Send + Sync + 'static,
+    ) -> Collection<'s, D> {
         let about = E::describe();
         let detail =
             format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
-        let decode = |record: &_| codec::decode::<E>(record).map_err(|cause| cause.to_string());
-        let collection = distributary_runtime::source::read(&self.graph, E::TOPIC, about.delay_ms, &detail, Arc::new(decode));
-        Ok(Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) })
+        let decode = move |record: &_| decode(record).map_err(|cause| cause.to_string());
+        distributary_runtime::source::read(&self.graph, E::TOPIC, about.delay_ms, &detail, Arc::new(decode))
+    }
+
+    fn events<E: Event>(&self, collection: Collection<'s, E>) -> Stream<'s, E> {
+        Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) }
     }
 
     /// Late records have a sink whatever the job says: if it says nothing, the pipeline's late topic.

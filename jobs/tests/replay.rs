@@ -220,8 +220,8 @@ impl Bus for Flaky {
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError> {
         self.bus.produce(topic, records)
     }
-    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
-        self.maybe(|| self.bus.append(writer, records))
+    fn append_lane(&self, lane: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+        self.maybe(|| self.bus.append_lane(lane, records))
     }
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {
         self.maybe(|| self.bus.consumer(topic, positions))

@@ -19,6 +19,13 @@
 //! | [`aggregate()`] | a running aggregate for each key |
 //! | [`fold`] | a running value for each key, by a closure |
 //!
+//! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
+//!
+//! | operator | reads |
+//! |---|---|
+//! | [`in_sequence`] | the append form |
+//! | [`newest`] | the upsert form |
+//!
 //! All take retractions, and take back what they said before. What user code does not accept is a dead letter and
 //! leaves the state as it was.
 
@@ -28,21 +35,27 @@ mod dedup;
 mod filter;
 mod flat_map;
 mod fold;
+mod in_sequence;
 mod key_by;
 mod map;
+mod newest;
 mod running;
 mod said;
 mod window;
+mod written;
 
 pub use answer::Answer;
 pub use dedup::dedup;
 pub use filter::filter;
 pub use flat_map::{flat_map, try_flat_map};
 pub use fold::fold;
+pub use in_sequence::in_sequence;
 pub use key_by::{Keyed, key_by};
 pub use map::{map, try_map};
+pub use newest::{Row, newest};
 pub use running::{PerKey, aggregate};
 pub use window::{PerWindow, Tumbling, Window, tumbling, window};
+pub use written::Written;
 
 #[cfg(test)]
 mod tests;

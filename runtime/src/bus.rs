@@ -144,6 +144,12 @@ impl Record {
         (parts + headers) as u64 + Self::OVERHEAD
     }
 
+    /// Whether it takes back an earlier record: its header `op` is `-`, and it holds that record's full value.
+    #[must_use]
+    pub fn is_retraction(&self) -> bool {
+        self.value.is_some() && self.headers.iter().any(|(name, value)| name == "op" && value == b"-")
+    }
+
     /// What a record costs beside its own bytes, in every budget.
     pub const OVERHEAD: u64 = 32;
 }
@@ -329,12 +335,12 @@ pub trait Bus: Send + Sync {
     /// No such topic or partition, or a record is too large: nothing was written. The bus failed: what stands is unknown.
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError>;
 
-    /// Appends records of one writer to several topics, in the order given; every record names its partition. Returns the offset of
-    /// each. Only one call of a writer may run at a time; when it has failed, nothing of it is sent any more.
+    /// Appends records of a lane to several topics, in the order given and without a marker; every record names its partition. Returns
+    /// the offset of each. Only one call of a lane may run at a time; when it has failed, nothing of it is sent any more.
     ///
     /// # Errors
     /// As [`Bus::produce`]; when the bus failed, some of the records may stand, of each partition the first ones.
-    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError>;
+    fn append_lane(&self, lane: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError>;
 
     /// What a reader may see of a partition from `from` to in front of `to`, which must be offsets that it has had.
     ///

@@ -23,7 +23,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// Reads an event and its time out of a record; an error is the cause of a dead letter. Runs caught, on the reader's thread.
 pub type Decode<D> = dyn Fn(&Record) -> Result<(D, EventTime), String> + Send + Sync;
 
-/// Reads a topic. Every record becomes an update, or a dead letter with its cause.
+/// Reads a topic. Every record becomes an update, or a dead letter with its cause; a correction takes one back.
 pub fn read<'s, D: Data>(
     graph: &Graph<'s>,
     topic: &str,

@@ -10,7 +10,7 @@ const BUS: [&str; 14] = [
     "delete_topic",
     "add_partitions",
     "produce",
-    "append",
+    "append_lane",
     "append_journal",
     "truncate_journal",
     "fence_lane",

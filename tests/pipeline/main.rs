@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
 mod backfill;
+mod chain;
+mod clients;
 mod holes;
 mod outages;
 mod poison;

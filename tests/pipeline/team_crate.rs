@@ -1,11 +1,12 @@
 //! A crate outside the workspace, as a team has one: built, tested and run as its team would.
 //! Method: with cargo, into the workspace's own target folder and with its profile, so that most of it is built already.
 
-use crate::rig::{PATIENCE, header};
+use crate::rig::{PATIENCE, Rig, brokers, header};
 use distributary_runtime::bus::{Bus, Offset, Record};
 use distributary_runtime::time::monotonic;
 use harness::outside;
 use harness::process::{Launch, Signal};
+use harness::teams::Teams;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -109,6 +110,18 @@ fn a_team_builds_tests_and_runs_its_own_binary() {
     assert_eq!(read(dir, "fraud.spend", 3)[..2], spend);
     running.signal(Signal::Terminate);
     assert!(running.end_within(PATIENCE).unwrap().success());
+}
+
+/// That it does not feel it is measured by `./dev bench teams`: here other tests run beside it.
+#[test]
+fn a_team_loses_and_repeats_nothing_while_another_is_killed_on_kafka() {
+    let (Some(brokers), Some(_alone)) = (brokers(), Rig::on_kafka()) else { return };
+    cargo("build");
+    let dir = tempfile::tempdir().unwrap();
+    let teams = Teams { binary: binary(), dir: dir.path().into(), brokers, rate: 500, phase: Duration::from_secs(10) };
+    let [before, during] = teams.run().unwrap();
+    println!("latency of a team: {before:?}; while another is dead: {during:?}");
+    assert!(during.p99_us < before.p99_us + 1_000_000, "{before:?}, then {during:?}");
 }
 
 /// Waits until a topic of one partition holds so many records; it must not hold more.

@@ -179,9 +179,9 @@ impl Bus for UnrulyBus {
         self.inner.produce(topic, records)
     }
 
-    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>> {
+    fn append_lane(&self, lane: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>> {
         self.shared.answer()?;
-        let offsets = self.inner.append(writer, records)?;
+        let offsets = self.inner.append_lane(lane, records)?;
         self.shared.answer_of_write(offsets)
     }
 

@@ -214,14 +214,14 @@ impl Bus for KafkaBus {
         Ok(placed.iter().zip(offsets).map(|((partition, _), offset)| (*partition, offset)).collect())
     }
 
-    fn append(&self, writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+    fn append_lane(&self, lane: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
         let placed = self.shared.places(records)?;
         let appender = {
             let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Appender::new(self.shared.settings.clone()));
-            writers.entry(writer.to_string()).or_insert_with(new).clone()
+            writers.entry(lane.to_string()).or_insert_with(new).clone()
         };
-        appender.append(writer, &placed)
+        appender.append(lane, &placed)
     }
 
     fn read(&self, topic: TopicId, partition: u32, from: Offset, to: Offset) -> Result<Vec<Record>, BusError> {

@@ -178,7 +178,7 @@ impl TailLane {
             places.push((topic, partition, place));
             records.push((topic, record));
         }
-        let offsets = self.bus.append(&self.name, &records)?;
+        let offsets = self.bus.append_lane(&self.name, &records)?;
         for ((topic, partition, place), at) in places.into_iter().zip(offsets) {
             let tail = self.tails.entry((topic, partition)).or_default();
             if at < tail.end {
@@ -241,7 +241,7 @@ impl TailLane {
             return Ok(());
         }
         let again: Vec<_> = newest_states(&log, from)?.into_iter().map(|record| (topic, record)).collect();
-        if let Some(last) = self.bus.append(&self.name, &again)?.last() {
+        if let Some(last) = self.bus.append_lane(&self.name, &again)?.last() {
             // What else came between is looked for when the next record is written.
             tail.end = if last.0 == tail.end.0 + again.len() as u64 - 1 { last.next() } else { tail.end };
         }

@@ -215,7 +215,7 @@ impl Bus for SqliteBus {
         })
     }
 
-    fn append(&self, _writer: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
+    fn append_lane(&self, _lane: &str, records: &[(TopicId, NewRecord)]) -> Result<Vec<Offset>, BusError> {
         self.write("appending records", |tx| {
             let mut appender = Appender::new(tx)?;
             let place = |(topic, record): &(TopicId, NewRecord)| appender.append(*topic, record).map(|(_, offset)| offset);

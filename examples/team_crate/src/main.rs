@@ -1,4 +1,4 @@
-//! Spend of each user in ten seconds. `cargo run -- run spend` runs it, `cargo run -- --help` shows what else there is.
+//! Jobs of two teams. `cargo run -- run spend` runs one, `cargo run -- --help` shows what else there is.
 
 use distributary::serde::{Deserialize, Serialize};
 use distributary::{Event, Flow, Result, Timestamp, count, job, secs, sum, topic, tumbling, uuid::Uuid};
@@ -25,7 +25,14 @@ pub fn spend(flow: &Flow) -> Result<()> {
     Ok(())
 }
 
-distributary::main!(spend);
+/// Large payments, as they come.
+#[job(team = "ops")]
+pub fn large(flow: &Flow) -> Result<()> {
+    flow.read::<Payment>()?.filter(|p| p.amount_cents >= 50_000).to(topic("ops.large"));
+    Ok(())
+}
+
+distributary::main!(spend, large);
 
 #[cfg(test)]
 mod tests {
@@ -42,6 +49,13 @@ mod tests {
         let mut t = TestJob::new(spend);
         t.push(payment("u1", 5)).push(payment("u2", 7)).advance_to(secs(20));
         assert_eq!(t.rows("fraud.spend").keys(), ["u1", "u2"]);
+    }
+
+    #[test]
+    fn large_payments_pass() {
+        let mut t = TestJob::new(large);
+        t.push(payment("u1", 49_999)).push(payment("u2", 50_000));
+        assert_eq!(t.rows("ops.large").keys(), ["u2"]);
     }
 
     #[test]

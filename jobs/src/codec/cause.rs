@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Cause {
     /// The record has no value: a tombstone in a topic of events.
     NullValue,
+    /// The record has no key, so it is no row.
+    NoKey,
     /// The value is longer than [`VALUE_BYTES_MAX`].
     Oversized {
         /// Its length.
@@ -89,6 +91,7 @@ impl Cause {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NullValue => "null_value",
+            Self::NoKey => "no_key",
             Self::Oversized { .. } => "oversized",
             Self::NotUtf8 { .. } => "not_utf8",
             Self::NotJson { .. } => "not_json",
@@ -107,6 +110,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NullValue => f.write_str("null value: expected an event, found a tombstone"),
+            Self::NoKey => f.write_str("no key: expected the row of an upsert topic, found a record without a key"),
             Self::Oversized { bytes } => write!(f, "oversized: {bytes} bytes, at most {VALUE_BYTES_MAX} are decoded"),
             Self::NotUtf8 { at } => write!(f, "undecodable: not UTF-8 at byte {at}"),
             Self::NotJson { ends_early: true, place } => write!(f, "undecodable: JSON ends early{place}"),

@@ -3,6 +3,7 @@
 //! poison and late records; each oracle recomputes from scratch.
 
 mod dedup;
+mod derived;
 mod restart;
 mod running;
 mod stateless;

@@ -156,12 +156,13 @@ impl<D: Data> Follower<D> {
             while let Some(record) = chunk.raw.records.get(chunk.next).filter(|r| r.offset < range.upto) {
                 let Some(decoded) = chunk.decoded.pop_front() else { unreachable!("a decoded result for each record") };
                 let origin = Origin::record(self.source, partition, record.offset.0);
+                let diff = if record.is_retraction() { -1 } else { 1 };
                 match decoded {
                     Ok((data, time)) => {
-                        self.updates.push((data, Stamp { origin, time, seen: *watermark }, 1));
+                        self.updates.push((data, Stamp { origin, time, seen: *watermark }, diff));
                         *watermark = (*watermark).max(time.minus_ms(self.delay_ms));
                     }
-                    Err(cause) => self.dead.push(DeadLetter { origin, node: self.node, diff: 1, cause }),
+                    Err(cause) => self.dead.push(DeadLetter { origin, node: self.node, diff, cause }),
                 }
                 bytes += record.bytes();
                 *found += 1;

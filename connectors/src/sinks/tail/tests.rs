@@ -78,7 +78,7 @@ impl Stage {
         let again = all.drain(records).map(|Record { timestamp, key, value, headers, .. }| {
             (self.upsert, NewRecord { partition: Some(0), timestamp, key, value, headers })
         });
-        self.bus.append("old", &again.collect::<Vec<_>>()).unwrap();
+        self.bus.append_lane("old", &again.collect::<Vec<_>>()).unwrap();
     }
 
     /// The newest value of each key, as a compacted log keeps it.

@@ -1,0 +1,223 @@
+//! Two teams on one bus: whether one feels that the other's process is killed.
+//!
+//! Both run jobs of `examples/team_crate` on the same payments, which come at a fixed rate whatever becomes of them. Latency is that of
+//! the team `ops`: when a reader is given a result - when its payment was due. The team `fraud` is killed, and started again at the end.
+
+use crate::Result;
+use crate::outside::{Ground, has_read_all, header, read};
+use crate::process::Process;
+use distributary_runtime::bus::{Bus, NewRecord, Offset, TopicId, TopicSpec};
+use distributary_runtime::time::{Clock, SystemClock, WallTime, monotonic};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{park_timeout, scope};
+use std::time::{Duration, Instant};
+
+const PARTITIONS: u32 = 4;
+const USERS: u64 = 1_000;
+/// One payment in so many is large: what `ops` passes on.
+const LARGE_EVERY: u64 = 2;
+/// What is sent in so long a time at the beginning is not measured.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// How long a process may take to start, or to work off what it has missed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub struct Teams {
+    /// The binary of `examples/team_crate`.
+    pub binary: PathBuf,
+    /// A folder of its own.
+    pub dir: PathBuf,
+    /// Where Kafka listens.
+    pub brokers: String,
+    /// Payments a second.
+    pub rate: u64,
+    /// How long both run, and then how long one of them is dead.
+    pub phase: Duration,
+}
+
+/// Latencies of one phase, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Half of them are below.
+    pub p50_us: u64,
+    /// All but a hundredth are below.
+    pub p99_us: u64,
+    /// How many.
+    pub results: usize,
+}
+
+impl Teams {
+    /// Runs it: latencies of the one team while the other runs, and while it is dead.
+    ///
+    /// # Errors
+    /// A result of either team is lost, repeated or wrong; a process or the bus failed.
+    pub fn run(&self) -> Result<[Latency; 2]> {
+        let ground = |team: &str| Ground { dir: self.dir.join(team), brokers: Some(self.brokers.clone()) };
+        let bus = ground("fraud").bus()?;
+        let payments = fresh(&*bus)?;
+        let start = |team: &str, job: &str| -> Result<Process> {
+            std::fs::create_dir_all(self.dir.join(team))?;
+            ground(team).launch(&self.binary, job, team).start(Stdio::null())
+        };
+        let (mut fraud, _ops) = (start("fraud", "spend")?, start("ops", "large")?);
+        let (spend, large) = (await_topic(&*bus, "fraud.spend")?, await_topic(&*bus, "ops.large")?);
+        let (began, began_at, done) = (monotonic(), SystemClock.now(), AtomicBool::new(false));
+        let end = WARM_UP + 2 * self.phase;
+        let (sent, seen) = scope(|threads| -> Result<_> {
+            let sender = threads.spawn(|| self.send(&*bus, payments, (began, began_at), end));
+            let reader = threads.spawn(|| self.listen(large, began, &done));
+            park_until(began + WARM_UP + self.phase);
+            fraud.kill()?;
+            let sent = sender.join().unwrap_or_else(|_| Err("the sender panicked".into()));
+            // Whatever happened, the reader ends.
+            let settled = sent.and_then(|sent| {
+                fraud = start("fraud", "spend")?;
+                await_that("both teams have read everything", || {
+                    Ok(has_read_all(&*bus, "fraud.spend", payments)? && has_read_all(&*bus, "ops.large", payments)?)
+                })?;
+                Ok(sent)
+            });
+            done.store(true, Ordering::Release);
+            let seen = reader.join().unwrap_or_else(|_| Err("the reader panicked".into()))?;
+            Ok((settled?, seen))
+        })?;
+        let wanted: Vec<u64> = (0..sent).filter(|id| id.is_multiple_of(LARGE_EVERY)).collect();
+        if seen.keys().copied().collect::<Vec<_>>() != wanted {
+            return Err(format!("{} large payments have come, not {}", seen.len(), wanted.len()).into());
+        }
+        let counted = counted(&*bus, spend)?;
+        if counted != i64::try_from(sent)? {
+            return Err(format!("the windows of `fraud` count {counted} payments, not {sent}").into());
+        }
+        let phase = |from: Duration| self.latency(&seen, from);
+        Ok([phase(WARM_UP), phase(WARM_UP + self.phase)])
+    }
+
+    /// When a payment is due.
+    fn due(&self, id: u64) -> Duration {
+        Duration::from_nanos(id * 1_000_000_000 / self.rate)
+    }
+
+    /// Sends what is due, whatever has become of the rest; then payments that close all windows. Gives how many were due.
+    fn send(&self, bus: &dyn Bus, payments: TopicId, (began, at): (Instant, WallTime), end: Duration) -> Result<u64> {
+        let mut next = 0;
+        while self.due(next) < end {
+            let from = next;
+            while self.due(next) < began.elapsed().min(end) {
+                next += 1;
+            }
+            let due = |id| at.0 + i64::try_from(self.due(id).as_millis()).unwrap_or(i64::MAX);
+            let records: Vec<_> = (from..next).map(|id| payment(id, due(id), None)).collect();
+            if records.is_empty() {
+                park_until(began + self.due(next));
+            } else {
+                bus.produce(payments, records)?;
+            }
+        }
+        let later = SystemClock.now().0 + 60_000;
+        bus.produce(payments, (0..PARTITIONS).map(|p| payment(next * LARGE_EVERY + 1, later, Some(p))).collect())?;
+        Ok(next)
+    }
+
+    /// When each large payment came, since the beginning; it must come once.
+    fn listen(&self, large: TopicId, began: Instant, done: &AtomicBool) -> Result<BTreeMap<u64, Duration>> {
+        let ground = Ground { dir: self.dir.clone(), brokers: Some(self.brokers.clone()) };
+        let bus = ground.bus()?;
+        let starts: Vec<_> = bus.offsets(large)?.iter().map(|at| (at.partition, Offset(0))).collect();
+        let mut consumer = bus.consumer(large, &starts)?;
+        let mut seen = BTreeMap::new();
+        while !done.load(Ordering::Acquire) {
+            for batch in consumer.poll(Duration::from_millis(100))? {
+                let now = began.elapsed();
+                for record in batch.records {
+                    let id = id_of(record.value.as_deref().unwrap_or_default())?;
+                    if seen.insert(id, now).is_some() {
+                        return Err(format!("payment {id} has come twice").into());
+                    }
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Of the payments that were due in the phase that begins there.
+    fn latency(&self, seen: &BTreeMap<u64, Duration>, from: Duration) -> Latency {
+        let phase = from..from + self.phase;
+        let of_phase = seen.iter().filter(|(id, _)| phase.contains(&self.due(**id)));
+        let mut latencies: Vec<u64> = of_phase.map(|(id, at)| at.saturating_sub(self.due(*id)).as_micros() as u64).collect();
+        latencies.sort_unstable();
+        let below = |share: usize| latencies.get((latencies.len() * share / 100).min(latencies.len().saturating_sub(1)));
+        let [p50_us, p99_us] = [50, 99].map(|share| below(share).copied().unwrap_or_default());
+        Latency { p50_us, p99_us, results: latencies.len() }
+    }
+}
+
+/// Payments, without what an earlier run has left.
+fn fresh(bus: &dyn Bus) -> Result<TopicId> {
+    let of_ours = |name: &str| name == "payments" || name.starts_with("fraud.") || name.starts_with("ops.");
+    for topic in bus.topics()?.into_iter().filter(|topic| of_ours(&topic.spec.name)) {
+        bus.delete_topic(&topic.spec.name)?;
+    }
+    bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new("payments", PARTITIONS) })?;
+    await_topic(bus, "payments")
+}
+
+fn payment(id: u64, at: i64, partition: Option<u32>) -> NewRecord {
+    let (user, cents) = (format!("u{}", id % USERS), if id.is_multiple_of(LARGE_EVERY) { 50_000 } else { 1 });
+    let value =
+        format!(r#"{{"payment_id":"00000000-0000-0000-0000-{id:012}","user_id":"{user}","amount_cents":{cents},"at":{at}}}"#);
+    NewRecord { partition, timestamp: SystemClock.now(), key: Some(user.into()), value: Some(value.into()), headers: Vec::new() }
+}
+
+fn id_of(value: &[u8]) -> Result<u64> {
+    let value: Value = serde_json::from_slice(value)?;
+    let id = value["payment_id"].as_str().and_then(|id| id.rsplit('-').next()).ok_or("a result has no payment id")?;
+    Ok(id.parse()?)
+}
+
+/// How many payments stand in the windows of `fraud`, corrections applied.
+fn counted(bus: &dyn Bus, spend: TopicId) -> Result<i64> {
+    let mut counted = 0;
+    read(bus, spend, &BTreeMap::new(), |_, record| {
+        let row: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
+        let count = row["value"][0].as_i64().ok_or("a result has no count")?;
+        counted += if header(record, "op") == Some("-") { -count } else { count };
+        Ok(())
+    })?;
+    Ok(counted)
+}
+
+fn await_topic(bus: &dyn Bus, name: &str) -> Result<TopicId> {
+    let mut found = None;
+    await_that(name, || {
+        found = bus.topic(name)?.map(|topic| topic.id);
+        Ok(found.is_some())
+    })?;
+    found.ok_or_else(|| format!("there is no topic `{name}`").into())
+}
+
+fn await_that(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = monotonic();
+    while !is()? {
+        if began.elapsed() > PATIENCE {
+            return Err(format!("not within {PATIENCE:?}: {what}").into());
+        }
+        park_timeout(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn park_until(until: Instant) {
+    loop {
+        let rest = until.saturating_duration_since(monotonic());
+        if rest.is_zero() {
+            return;
+        }
+        park_timeout(rest);
+    }
+}
