@@ -7,6 +7,7 @@ use crate::Result;
 use crate::outside::{Ground, has_read_all, header, read};
 use crate::process::Process;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, TopicId, TopicSpec};
+use distributary_runtime::plan::TopicLane;
 use distributary_runtime::time::{Clock, SystemClock, WallTime, monotonic};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,7 +58,8 @@ impl Teams {
     /// # Errors
     /// A result of either team is lost, repeated or wrong; a process or the bus failed.
     pub fn run(&self) -> Result<[Latency; 2]> {
-        let ground = |team: &str| Ground { dir: self.dir.join(team), brokers: Some(self.brokers.clone()) };
+        let ground =
+            |team: &str| Ground { dir: self.dir.join(team), brokers: Some(self.brokers.clone()), lane: TopicLane::default() };
         let bus = ground("fraud").bus()?;
         let payments = fresh(&*bus)?;
         let start = |team: &str, job: &str| -> Result<Process> {
@@ -126,7 +128,7 @@ impl Teams {
 
     /// When each large payment came, since the beginning; it must come once.
     fn listen(&self, large: TopicId, began: Instant, done: &AtomicBool) -> Result<BTreeMap<u64, Duration>> {
-        let ground = Ground { dir: self.dir.clone(), brokers: Some(self.brokers.clone()) };
+        let ground = Ground { dir: self.dir.clone(), brokers: Some(self.brokers.clone()), lane: TopicLane::default() };
         let bus = ground.bus()?;
         let starts: Vec<_> = bus.offsets(large)?.iter().map(|at| (at.partition, Offset(0))).collect();
         let mut consumer = bus.consumer(large, &starts)?;
