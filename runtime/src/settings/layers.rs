@@ -11,13 +11,11 @@ use std::fmt;
 const ENV_PREFIX: &str = "DISTRIBUTARY_";
 
 /// Names in the environment that are no settings: where the file lies, and what tests tell a process.
-const ENV_RESERVED: [&str; 5] = [
-    "DISTRIBUTARY_CONFIG",
-    "DISTRIBUTARY_FAILPOINT",
-    "DISTRIBUTARY_PHASE_FILE",
-    "DISTRIBUTARY_TEST_KAFKA",
-    "DISTRIBUTARY_TEST_KAFKA_TLS",
-];
+const ENV_RESERVED: [&str; 5] =
+    ["DISTRIBUTARY_CONFIG", "DISTRIBUTARY_FAILPOINT", "DISTRIBUTARY_PHASE_FILE", "DISTRIBUTARY_SEED", "DISTRIBUTARY_ZOMBIES"];
+
+/// Names with this prefix tell tests what is there for them.
+const ENV_OF_TESTS: &str = "DISTRIBUTARY_TEST_";
 
 /// What stands in a file is copied, and what stands on a command line is seen by every user of the machine.
 const ONLY_IN_ENV: &str = "kafka_sasl_password";
@@ -91,7 +89,7 @@ impl Layers {
     pub(super) fn add_env(&mut self, env: impl IntoIterator<Item = (String, String)>) -> Result<()> {
         for (variable, text) in env {
             let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
-            if !ENV_RESERVED.contains(&variable.as_str()) {
+            if !ENV_RESERVED.contains(&variable.as_str()) && !variable.starts_with(ENV_OF_TESTS) {
                 self.add_text(&name.to_ascii_lowercase(), &text, Place::Env(variable.clone()))?;
             }
         }
