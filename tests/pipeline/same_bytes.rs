@@ -140,7 +140,7 @@ fn checkpointed(rig: &Rig, job: Job) -> Option<u128> {
     })
 }
 
-/// A row: its partition, key, value, and headers but the epoch's number.
+/// A row: its partition, key, value, and headers but the epoch's number and the place in it.
 type Row = (u32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
 
 /// What stands in a topic, and how often.
@@ -149,7 +149,8 @@ fn standing(partitions: Vec<(u32, Vec<Record>)>, form: TopicForm) -> BTreeMap<Ro
     let mut newest: BTreeMap<(u32, Option<Vec<u8>>), Row> = BTreeMap::new();
     for (partition, record) in partitions.into_iter().flat_map(|(p, records)| records.into_iter().map(move |r| (p, r))) {
         let comes = record.headers.iter().any(|(name, value)| name == "op" && value == b"+");
-        let headers = record.headers.into_iter().filter(|(name, _)| name != "epoch" && name != "op").collect();
+        let of_epoch = |name: &str| matches!(name, "epoch" | "index" | "op");
+        let headers = record.headers.into_iter().filter(|(name, _)| !of_epoch(name)).collect();
         let (key, value) = (record.key.map(|k| k.to_vec()), record.value.map(|v| v.to_vec()));
         match form {
             TopicForm::Append => {

@@ -3,8 +3,8 @@
 //! What is Kafka's own, beside the embedded bus:
 //! - Offsets have holes: every transaction ends with a control record in each partition it wrote to.
 //! - There is no conditional append. A journal's writer learns from [`Appended::Behind`] that others were there.
-//! - A lane is a transactional id; its marker is a record in a compacted topic `<pipeline>.topics.markers`, written in the
-//!   lane's transaction.
+//! - A transactional lane is a transactional id; its marker is a record in a compacted topic `<pipeline>.topics.markers`, written in
+//!   the lane's transaction, which is opened and filled while the journal's append is on its way. A tail lane has neither.
 //! - Retention and compaction are settings of the topics, applied by the brokers when they get to it.
 //! - `produce` checks all records first; when a broker fails in the middle, some of them may stand.
 //!
