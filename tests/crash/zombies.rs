@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A process may be paused while it holds the one write lock of the embedded bus. Then nobody gets on, and the scene is
 /// set up again.
-const SCENES_MAX: usize = 10;
+const SCENES_MAX: usize = 50;
 
 #[test]
 fn a_process_paused_before_any_durable_step_changes_nothing_when_it_wakes() {
