@@ -6,7 +6,7 @@ mod common;
 
 use common::Flags;
 use common::payments::{Payment, RELAY, SPEND, Sender, user_of};
-use common::pipeline::{AfterCommit, PARTITIONS, Pipeline, Place};
+use common::pipeline::{AfterCommit, Pipeline, Place};
 use common::process::{Memory, memory, mib, unix_us};
 use common::table::Table;
 use distributary_runtime::bus::Offset;
@@ -25,6 +25,8 @@ const USERS: u64 = 100_000;
 const BEFORE: Duration = Duration::from_secs(10);
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_secs(10);
+/// Offsets that are read back at a time.
+const READ: u64 = 100_000;
 
 fn main() -> Result<()> {
     let flags = Flags::read(&[("minutes", 10.0), ("slow-seconds", 120.0), ("rate", 10_000.0), ("slower", 100.0)])?;
@@ -133,16 +135,15 @@ fn compare(place: &Place, sent: u64) -> Result<(u64, u64)> {
     let bus = place.client()?;
     let mut found = vec![0_u8; sent as usize];
     let Some(topic) = bus.topic("out")? else { return Ok((sent, 0)) };
-    let from: Vec<_> = (0..PARTITIONS).map(|p| (p, Offset(0))).collect();
-    let mut consumer = bus.consumer(topic.id, &from)?;
-    let mut left: u64 = bus.offsets(topic.id)?.iter().map(|o| o.end.0).sum();
-    while left > 0 {
-        for record in consumer.poll(Duration::from_millis(100))?.into_iter().flat_map(|batch| batch.records) {
-            left -= 1;
-            let id = record.value.as_ref().and_then(|value| std::str::from_utf8(value.get(15..51)?).ok());
-            let index = id.and_then(|id| Uuid::try_parse(id).ok()).map_or(u128::MAX, |id| id.as_u128());
-            if let Some(times) = usize::try_from(index).ok().and_then(|index| found.get_mut(index)) {
-                *times = times.saturating_add(1);
+    for at in bus.offsets(topic.id)? {
+        for from in (at.start.0..at.end.0).step_by(READ as usize) {
+            let to = Offset(at.end.0.min(from + READ));
+            for record in bus.read(topic.id, at.partition, Offset(from), to)? {
+                let id = record.value.as_ref().and_then(|value| std::str::from_utf8(value.get(15..51)?).ok());
+                let index = id.and_then(|id| Uuid::try_parse(id).ok()).map_or(u128::MAX, |id| id.as_u128());
+                if let Some(times) = usize::try_from(index).ok().and_then(|index| found.get_mut(index)) {
+                    *times = times.saturating_add(1);
+                }
             }
         }
     }

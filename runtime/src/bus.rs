@@ -13,6 +13,7 @@ pub use error::BusError;
 use crate::time::{Epoch, WallTime};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl fmt::Display for TopicId {
 }
 
 /// A named header of a record.
-pub type Header = (String, Vec<u8>);
+pub type Header = (Cow<'static, str>, Bytes);
 
 /// How a topic's records relate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +148,7 @@ impl Record {
     /// Whether it takes back an earlier record: its header `op` is `-`, and it holds that record's full value.
     #[must_use]
     pub fn is_retraction(&self) -> bool {
-        self.value.is_some() && self.headers.iter().any(|(name, value)| name == "op" && value == b"-")
+        self.value.is_some() && self.headers.iter().any(|(name, value)| name == "op" && &value[..] == b"-")
     }
 
     /// What a record costs beside its own bytes, in every budget.

@@ -1,5 +1,6 @@
 //! Dead letters: records that were set aside, each with its cause, its position and its original bytes, exactly once.
 
+use crate::bus::Header;
 use crate::graph::{Graph, Spec};
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
 use crate::sink::OutRecord;
@@ -56,7 +57,7 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
                 let records = batch.drain(..).map(|letter| {
                     let original = raw.find(letter.origin);
                     let operator = plan.nodes.get(letter.node as usize).map_or("?", |n| n.kind.as_str());
-                    let text = |name: &str, value: String| (name.to_string(), value.into_bytes());
+                    let text = |name: &'static str, value: String| -> Header { (name.into(), value.into()) };
                     let mut headers = vec![
                         text(header::CAUSE, shortened(letter.cause)),
                         text(header::OPERATOR, format!("{operator}#{}", letter.node)),

@@ -211,7 +211,7 @@ fn pushed(flow: &Flow) -> Result<()> {
 fn written(epoch: u64, op: &str, user: &str, cents: Option<i64>) -> NewRecord {
     let value = cents.map(|c| format!(r#"{{"user":"{user}","country":"c0","cents":{c},"at":{epoch}}}"#).into());
     let headers = [("pipeline", "fraud.spend"), ("generation", "1"), ("epoch", &epoch.to_string()), ("index", "0"), ("op", op)];
-    let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).into();
+    let headers = headers.map(|(name, value)| (name.into(), value.to_string().into())).into();
     NewRecord { partition: Some(0), timestamp: WallTime(0), key: Some(user.to_string().into()), value, headers }
 }
 
@@ -247,7 +247,7 @@ fn a_correction_takes_back_and_a_late_repeat_does_nothing() {
     t.advance_to(secs(1));
     assert_eq!(sum_of(&mut t, "fraud.sum-of-changes"), Some(6));
     let mut of_another = written(1, "+", "u1", Some(1));
-    of_another.headers[0].1 = b"fraud.other".to_vec();
+    of_another.headers[0].1 = "fraud.other".into();
     t.push_raw("fraud.changes", of_another);
     assert_eq!(sum_of(&mut t, "fraud.sum-of-changes"), Some(7));
     assert!(t.dead_letters().is_empty());

@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
 fn round_trip(g: &Ground) {
     let topic = g.topic("t", 1);
     let some = |b: &'static [u8]| Some(Bytes::from_static(b));
-    let header = |name: &str, value: &[u8]| (name.to_string(), value.to_vec());
+    let header = |name: &'static str, value: &'static [u8]| (name.into(), value.into());
     let earliest = g.bus.features().earliest.0;
     let written: Vec<NewRecord> = [
         (1, some(b"k"), some(b"v"), vec![]),

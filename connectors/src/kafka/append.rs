@@ -111,7 +111,7 @@ pub(super) fn send<C: ProducerContext<NoCustomPartitioner>>(
     mut wait: impl FnMut(),
 ) -> Result<(), KafkaError> {
     let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
+        headers.insert(Header { key, value: Some(&value[..]) })
     });
     let mut message: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, opaque)
         .partition(*partition as i32)

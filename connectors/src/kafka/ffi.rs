@@ -158,7 +158,7 @@ unsafe fn headers(message: &sys::rd_kafka_message_t) -> Vec<Header> {
         let (mut name, mut value, mut len) = (null(), null(), 0);
         while !sys::rd_kafka_header_get_all(headers, found.len(), &mut name, &mut value, &mut len).is_error() {
             let value = bytes(value, len).unwrap_or_default();
-            found.push((CStr::from_ptr(name).to_string_lossy().into_owned(), value.to_vec()));
+            found.push((CStr::from_ptr(name).to_string_lossy().into_owned().into(), value));
         }
     }
     found

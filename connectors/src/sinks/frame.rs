@@ -1,13 +1,15 @@
 //! From the results of an epoch to records of topics: in canonical order, with the headers that say what each of them is. Both
 //! kinds of lane write them, so that readers need not know which.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use distributary_runtime::bus::{Header, NewRecord, Record, TopicForm, TopicId};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::sink::{LaneEpoch, OutRecord};
 use distributary_runtime::time::{Epoch, WallTime};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
 
 /// Headers that every output record carries, before its own: who wrote it and when, its number among those of the epoch in its
 /// partition, what it is, and whether it comes (`+`) or goes (`-`).
@@ -36,8 +38,8 @@ impl Place {
     /// Of a record that this pipeline wrote; `None` when somebody else did.
     pub(super) fn of(record: &Record, pipeline: &str) -> Option<Self> {
         let text = |wanted: &str| {
-            let value = record.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
-            value.and_then(|value| std::str::from_utf8(value).ok())
+            let value = record.headers.iter().find(|(name, _)| name == wanted);
+            value.and_then(|(_, value)| std::str::from_utf8(value).ok())
         };
         if text("pipeline") != Some(pipeline) {
             return None;
@@ -61,13 +63,13 @@ pub(super) struct Frame {
 
 /// Frames the results of one pipeline.
 pub(super) struct Frames {
-    pipeline: String,
+    pipeline: Bytes,
     sinks: BTreeMap<u16, TopicSink>,
 }
 
 impl Frames {
     pub(super) fn new(pipeline: &str, sinks: &[TopicSink]) -> Self {
-        Self { pipeline: pipeline.to_string(), sinks: sinks.iter().map(|sink| (sink.sink, *sink)).collect() }
+        Self { pipeline: Bytes::copy_from_slice(pipeline.as_bytes()), sinks: sinks.iter().map(|sink| (sink.sink, *sink)).collect() }
     }
 
     /// Hands over what an epoch writes, in canonical order.
@@ -76,18 +78,19 @@ impl Frames {
         if !sorted.is_sorted_by(|a, b| a.canonical(b) != Ordering::Greater) {
             sorted.sort_by(|a, b| a.canonical(b));
         }
-        let stamp = Stamp {
-            pipeline: self.pipeline.as_bytes(),
-            generation: generation.to_string(),
-            epoch: epoch.epoch.to_string(),
+        let mut stamp = Stamp {
+            pipeline: self.pipeline.clone(),
+            generation: generation.to_string().into(),
+            epoch: epoch.epoch.to_string().into(),
             at: epoch.closed_at,
+            text: BytesMut::with_capacity(sorted.iter().map(|record| text_of(record)).sum()),
         };
         // Two sinks may write to one topic.
         let mut next: BTreeMap<(TopicId, u32), u64> = BTreeMap::new();
         for records in sorted.chunk_by(|a, b| (a.sink, a.partition) == (b.sink, b.partition)) {
             let OutRecord { sink, partition, .. } = *records[0];
             let Some(TopicSink { topic, form, .. }) = self.sinks.get(&sink).copied() else {
-                let what = format!("{}: sink {sink} writes to no topic", self.pipeline);
+                let what = format!("{}: sink {sink} writes to no topic", String::from_utf8_lossy(&self.pipeline));
                 return Err(Error::refused(what, "this is a bug of the plan"));
             };
             let index = next.entry((topic, partition)).or_default();
@@ -106,28 +109,47 @@ impl Frames {
 }
 
 /// What all records of an epoch have in common.
-struct Stamp<'a> {
-    pipeline: &'a [u8],
-    generation: String,
-    epoch: String,
+struct Stamp {
+    pipeline: Bytes,
+    generation: Bytes,
+    epoch: Bytes,
     at: WallTime,
+    /// Where the text of the records is gathered: one allocation for an epoch.
+    text: BytesMut,
 }
 
-impl Stamp<'_> {
-    fn put(&self, record: &OutRecord, index: u64, value: Option<&[u8]>) -> NewRecord {
-        let op: &[u8] = if record.diff > 0 { b"+" } else { b"-" };
-        let (index, id) = (index.to_string(), record.origin.to_string());
-        let values = [self.pipeline, self.generation.as_bytes(), self.epoch.as_bytes(), index.as_bytes(), id.as_bytes(), op];
-        let standard = STANDARD_HEADERS.iter().zip(values).map(|(name, value)| ((*name).to_string(), value.to_vec()));
-        let headers: Vec<Header> = standard.chain(record.headers.iter().cloned()).collect();
+impl Stamp {
+    fn put(&mut self, record: &OutRecord, index: u64, value: Option<&[u8]>) -> NewRecord {
+        let op = if record.diff > 0 { "+" } else { "-" };
+        let (index, id) = (self.shown(index), self.shown(record.origin));
+        let values = [self.pipeline.clone(), self.generation.clone(), self.epoch.clone(), index, id, Bytes::from_static(op.as_bytes())];
+        let standard = STANDARD_HEADERS.into_iter().map(Cow::Borrowed).zip(values);
+        let mut headers: Vec<Header> = Vec::with_capacity(STANDARD_HEADERS.len() + record.headers.len());
+        headers.extend(standard.chain(record.headers.iter().cloned()));
         NewRecord {
             partition: Some(record.partition),
             timestamp: self.at,
-            key: record.key.as_deref().map(Bytes::copy_from_slice),
-            value: value.map(Bytes::copy_from_slice),
+            key: record.key.as_deref().map(|key| self.copy(key)),
+            value: value.map(|value| self.copy(value)),
             headers,
         }
     }
+
+    fn shown(&mut self, what: impl Display) -> Bytes {
+        // It grows as needed.
+        let _ = write!(self.text, "{what}");
+        self.text.split().freeze()
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        self.text.extend_from_slice(bytes);
+        self.text.split().freeze()
+    }
+}
+
+/// About what [`Stamp::text`] gets of a record.
+fn text_of(record: &OutRecord) -> usize {
+    32 + record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len)
 }
 
 /// Every copy that comes or goes is a record.

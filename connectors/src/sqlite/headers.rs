@@ -1,6 +1,7 @@
 //! Headers of a record as one blob: a version byte, then per header a name (2-byte length) and a value (4-byte length),
 //! little-endian. No headers, no blob.
 
+use bytes::Bytes;
 use distributary_runtime::bus::{BusError, Header};
 
 const VERSION: u8 = 1;
@@ -34,9 +35,9 @@ pub(super) fn decode(blob: Option<&[u8]>) -> Option<Vec<Header>> {
     let mut headers = Vec::new();
     while !rest.is_empty() {
         let name_len = u16::from_le_bytes(take(&mut rest, 2)?.try_into().ok()?);
-        let name = std::str::from_utf8(take(&mut rest, usize::from(name_len))?).ok()?.to_string();
+        let name = std::str::from_utf8(take(&mut rest, usize::from(name_len))?).ok()?.to_string().into();
         let value_len = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
-        headers.push((name, take(&mut rest, value_len as usize)?.to_vec()));
+        headers.push((name, Bytes::copy_from_slice(take(&mut rest, value_len as usize)?)));
     }
     Some(headers)
 }
@@ -49,11 +50,11 @@ fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
+    use super::{Bytes, decode, encode};
 
     #[test]
     fn headers_come_back_and_damage_is_seen() {
-        let headers = vec![("op".to_string(), b"+".to_vec()), (String::new(), Vec::new()), ("ü".to_string(), vec![0, 255])];
+        let headers = vec![("op".into(), "+".into()), ("".into(), Bytes::new()), ("ü".into(), vec![0, 255].into())];
         let mut blob = Vec::new();
         assert_eq!(encode(&[], &mut blob).unwrap(), None);
         assert_eq!(decode(None), Some(Vec::new()));
@@ -67,7 +68,7 @@ mod tests {
     #[test]
     fn the_format_is_pinned() {
         let mut blob = Vec::new();
-        encode(&[("op".to_string(), b"-".to_vec())], &mut blob).unwrap();
+        encode(&[("op".into(), "-".into())], &mut blob).unwrap();
         assert_eq!(blob, b"\x01\x02\x00op\x01\x00\x00\x00-");
     }
 }

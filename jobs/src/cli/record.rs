@@ -130,7 +130,7 @@ mod tests {
             timestamp: WallTime(5),
             key: Some("17".into()),
             value: value.map(Into::into),
-            headers: vec![("op".into(), b"+".to_vec())],
+            headers: vec![("op".into(), "+".into())],
         };
         for (value, expected) in [
             (None, "null"),

@@ -101,7 +101,7 @@ fn a_record_says_who_wrote_it_when_and_what_it_is() {
     let stage = stage();
     let mut lane = stage.lane(0);
     assert_eq!((lane.fence(Token(4)).unwrap(), stage.sinks.guarantee()), (None, Guarantee::ExactlyOnce));
-    let record = OutRecord { headers: vec![("mine".into(), b"x".to_vec())], ..out(0, 41, -1, "u1", "{}") };
+    let record = OutRecord { headers: vec![("mine".into(), "x".into())], ..out(0, 41, -1, "u1", "{}") };
     lane.commit(&run(None, vec![(7, vec![record])])).unwrap();
     let [record] = &stage.records(stage.append, 1)[..] else { panic!("one record") };
     let headers: Vec<(&str, &str)> = record.headers.iter().map(|(n, v)| (&**n, std::str::from_utf8(v).unwrap())).collect();
