@@ -136,7 +136,7 @@ fn compare(place: &Place, sent: u64) -> Result<(u64, u64)> {
     let mut found = vec![0_u8; sent as usize];
     let Some(topic) = bus.topic("out")? else { return Ok((sent, 0)) };
     for at in bus.offsets(topic.id)? {
-        for from in (at.start.0..at.end.0).step_by(READ as usize) {
+        for from in (at.log_start.0..at.end.0).step_by(READ as usize) {
             let to = Offset(at.end.0.min(from + READ));
             for record in bus.read(topic.id, at.partition, Offset(from), to)? {
                 let id = record.value.as_ref().and_then(|value| std::str::from_utf8(value.get(15..51)?).ok());

@@ -9,8 +9,8 @@ use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, millis, 
 use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{
-    Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Token,
-    Topic, TopicId, TopicSpec,
+    Appended, Bus, BusError, Consumer, Features, Header, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets,
+    Token, Topic, TopicId, TopicSpec,
 };
 use distributary_runtime::engine;
 use distributary_runtime::error::Error;
@@ -85,7 +85,7 @@ const STEP_MAX: Duration = Duration::from_secs(60);
 const PARTITIONS_MAX: u32 = 5;
 
 /// A record as its readers see it.
-type Seen = (u64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, i64);
+type Seen = (u64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>, i64);
 
 /// By output topic and partition.
 type Output = Vec<Vec<(u32, Vec<Seen>)>>;

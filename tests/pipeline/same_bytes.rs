@@ -8,7 +8,7 @@
 use crate::rig::{PATIENCE, Rig};
 use distributary::payments::{PaymentOptions, Payments};
 use distributary::{Job, TestJob, jobs, run};
-use distributary_runtime::bus::{NewRecord, Record, TopicForm};
+use distributary_runtime::bus::{Header, NewRecord, Record, TopicForm};
 use distributary_runtime::engine;
 use distributary_runtime::journal::{Fact, StartRequest};
 use distributary_runtime::pipeline::{Minting, StartOptions};
@@ -141,7 +141,7 @@ fn checkpointed(rig: &Rig, job: Job) -> Option<u128> {
 }
 
 /// A row: its partition, key, value, and headers but the epoch's number and the place in it.
-type Row = (u32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+type Row = (u32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
 
 /// What stands in a topic, and how often.
 fn standing(partitions: Vec<(u32, Vec<Record>)>, form: TopicForm) -> BTreeMap<Row, i64> {

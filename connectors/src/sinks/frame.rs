@@ -69,7 +69,10 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(pipeline: &str, sinks: &[TopicSink]) -> Self {
-        Self { pipeline: Bytes::copy_from_slice(pipeline.as_bytes()), sinks: sinks.iter().map(|sink| (sink.sink, *sink)).collect() }
+        Self {
+            pipeline: Bytes::copy_from_slice(pipeline.as_bytes()),
+            sinks: sinks.iter().map(|sink| (sink.sink, *sink)).collect(),
+        }
     }
 
     /// Hands over what an epoch writes, in canonical order.
@@ -122,7 +125,8 @@ impl Stamp {
     fn put(&mut self, record: &OutRecord, index: u64, value: Option<&[u8]>) -> NewRecord {
         let op = if record.diff > 0 { "+" } else { "-" };
         let (index, id) = (self.shown(index), self.shown(record.origin));
-        let values = [self.pipeline.clone(), self.generation.clone(), self.epoch.clone(), index, id, Bytes::from_static(op.as_bytes())];
+        let values =
+            [self.pipeline.clone(), self.generation.clone(), self.epoch.clone(), index, id, Bytes::from_static(op.as_bytes())];
         let standard = STANDARD_HEADERS.into_iter().map(Cow::Borrowed).zip(values);
         let mut headers: Vec<Header> = Vec::with_capacity(STANDARD_HEADERS.len() + record.headers.len());
         headers.extend(standard.chain(record.headers.iter().cloned()));

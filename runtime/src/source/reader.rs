@@ -18,6 +18,8 @@ use timely::scheduling::SyncActivator;
 
 /// How long a poll waits for news before the reader looks after its other duties.
 const POLL_WAIT: Duration = Duration::from_millis(100);
+/// After a poll that brought fewer records, some more gather: to wake a reader and a worker costs more than to carry a record.
+const GATHER_RECORDS: usize = 1_000;
 /// Pause after a bus that did not answer, and its doubling's end.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -96,11 +98,21 @@ impl<D: Data> Reader<D> {
             }
         };
         consumer.pause(&self.ahead.full(self.running.settings.read_ahead_bytes));
+        let mut records = 0;
         for batch in consumer.poll(POLL_WAIT)? {
+            records += batch.records.len();
             let from = positions.insert(batch.partition, batch.position).unwrap_or(batch.position);
             self.deliver(batch, from);
         }
+        if (1..GATHER_RECORDS).contains(&records) {
+            std::thread::park_timeout(self.gather());
+        }
         Ok(())
+    }
+
+    /// How long records gather between two polls: a tenth of an epoch.
+    fn gather(&self) -> Duration {
+        (Duration::from_millis(self.running.settings.epoch_interval_ms) / 10).min(POLL_WAIT)
     }
 
     /// The topic must still be the one that was there at the start; partitions that were added are read from offset 0.
