@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::sink::{Sink, encode_json};
 use distributary_operators::aggregate::Aggregate;
 use distributary_operators::{self as operators, Answer, Keyed, PerKey, PerWindow};
-use distributary_runtime::bus::Record;
+use distributary_runtime::bus::{Record, TopicForm};
 use distributary_runtime::dead_letters;
 use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph};
@@ -52,12 +52,12 @@ impl<'s> Flow<'s> {
     ///
     /// A topic that another job writes with `.to(topic(..))` is read like any other: its corrections (header `op` = `-`, with the full
     /// before-image) take back what they correct. What another job writes with `.to(topic(..).tail())` is read with [`Flow::read_tail`], and
-    /// with `.to(upsert(..))` with [`Flow::read_upsert`].
+    /// with `.to(upsert(..))` with [`Flow::read_upsert`]; a job that reads an upsert topic with this is warned when it starts.
     ///
     /// # Errors
     /// None today: what can be wrong with the topic is known when the job starts.
     pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
-        let collection = self.source::<E, E>(|record| codec::decode::<E>(record));
+        let collection = self.source::<E, E>(TopicForm::Append, |record| codec::decode::<E>(record));
         Ok(self.events(collection))
     }
 
@@ -85,8 +85,9 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// As [`Flow::read`].
     pub fn read_tail<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
-        let records =
-            self.source::<E, _>(|record| codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time)));
+        let records = self.source::<E, _>(TopicForm::Append, |record| {
+            codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time))
+        });
         Ok(self.events(operators::in_sequence(&self.graph, &records, name)))
     }
 
@@ -122,19 +123,20 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// As [`Flow::read`].
     pub fn read_upsert<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
-        let rows = self.source::<E, _>(|record| codec::decode_row::<E>(record));
+        let rows = self.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record));
         Ok(self.events(operators::newest(&self.graph, &rows, name, DELETED_KEPT_MS)))
     }
 
     fn source<E: Event, D: Data>(
         &self,
+        form: TopicForm,
         decode: impl Fn(&Record) -> Result<(D, EventTime), Cause> + Send + Sync + 'static,
     ) -> Collection<'s, D> {
         let about = E::describe();
         let detail =
             format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
         let decode = move |record: &_| decode(record).map_err(|cause| cause.to_string());
-        distributary_runtime::source::read(&self.graph, E::TOPIC, about.delay_ms, &detail, Arc::new(decode))
+        distributary_runtime::source::read(&self.graph, (E::TOPIC, form), about.delay_ms, &detail, Arc::new(decode))
     }
 
     fn events<E: Event>(&self, collection: Collection<'s, E>) -> Stream<'s, E> {

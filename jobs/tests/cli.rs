@@ -304,6 +304,19 @@ fn a_newer_start_takes_over() {
 }
 
 #[test]
+fn a_job_that_counts_the_states_of_keys_as_records_is_warned() {
+    let cli = Cli::new();
+    cli.ok("topic create payments --form upsert");
+    cli.ok("payments generate --events 100");
+    let run = cli.start("run spend");
+    cli.caught_up("spend");
+    run.signal("-TERM");
+    let (status, log) = run.end();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains("each record replaces another of its key") && log.contains("`Flow::read_upsert`"), "{log}");
+}
+
+#[test]
 fn a_damaged_checkpoint_is_found() {
     let cli = Cli::new();
     cli.ok("payments generate --events 1000");

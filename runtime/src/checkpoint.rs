@@ -173,12 +173,12 @@ impl Checkpoints {
 
     fn clean(&mut self) -> Option<Next> {
         let newest = &self.kept.back()?.1;
-        let positions = Box::new(key::decode(&newest.head.positions).unwrap_or_default());
+        let positions: Positions = key::decode(&newest.head.positions).unwrap_or_default();
         self.cleaning = true;
         Some(Next::Upkeep(Job::Clean {
             keep: self.kept.iter().map(|(_, m)| m.clone()).collect(),
             retired: std::mem::take(&mut self.retired),
-            positions,
+            read: positions.feeds.into_iter().map(|(feed, at)| (feed, at.resume)).collect(),
         }))
     }
 

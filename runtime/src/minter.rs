@@ -30,8 +30,8 @@ pub struct Minter {
     waiting: BTreeMap<Feed, VecDeque<Delivered>>,
     waiting_records: u64,
     waiting_bytes: u64,
-    /// When a partition was last seen to be drained, on a monotonic scale that starts with the minter.
-    drained: BTreeMap<Feed, Duration>,
+    /// When a partition was last seen to be drained, on a monotonic scale that starts with the minter, and where.
+    drained: BTreeMap<Feed, (Duration, Offset)>,
     /// Closed but not yet made visible by every lane.
     in_flight: VecDeque<(Epoch, u64)>,
     in_flight_bytes: u64,
@@ -79,6 +79,14 @@ impl Minter {
         delivered.unwrap_or(self.positions.of(feed).resume)
     }
 
+    /// How far a partition has been read whose records in front of `resume` are bound: behind the last record there may be control
+    /// records and aborted transactions, which no binding takes. For what is told about lag, never for where to resume.
+    #[must_use]
+    pub fn passed(&self, feed: Feed, resume: Offset) -> Offset {
+        let drained = self.drained.get(&feed).filter(|_| self.reached(feed) == resume);
+        drained.map_or(resume, |(_, position)| resume.max(*position))
+    }
+
     /// A reader has delivered something. What is bound already (a replay) is not taken twice.
     pub fn delivered(&mut self, piece: Delivered) {
         self.know(piece.feed);
@@ -95,7 +103,7 @@ impl Minter {
     pub fn drained(&mut self, feed: Feed, position: Offset, now: Duration) {
         self.know(feed);
         if position >= self.reached(feed) {
-            self.drained.insert(feed, now);
+            self.drained.insert(feed, (now, position));
         }
     }
 
@@ -199,7 +207,7 @@ impl Minter {
     }
 
     fn seen_drained(&self, feed: &Feed, monotonic: Duration) -> bool {
-        let recent = self.drained.get(feed).is_some_and(|at| monotonic.saturating_sub(*at) <= EVIDENCE_AGE_MAX);
+        let recent = self.drained.get(feed).is_some_and(|(at, _)| monotonic.saturating_sub(*at) <= EVIDENCE_AGE_MAX);
         recent && self.waiting.get(feed).is_none_or(VecDeque::is_empty)
     }
 }

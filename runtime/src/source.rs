@@ -8,7 +8,7 @@ pub(crate) mod raw;
 mod reader;
 pub mod running;
 
-use crate::bus::Record;
+use crate::bus::{Record, TopicForm};
 use crate::graph::{Collection, Graph, Spec};
 use crate::plan::SourceNode;
 use crate::time::EventTime;
@@ -23,10 +23,11 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// Reads an event and its time out of a record; an error is the cause of a dead letter. Runs caught, on the reader's thread.
 pub type Decode<D> = dyn Fn(&Record) -> Result<(D, EventTime), String> + Send + Sync;
 
-/// Reads a topic. Every record becomes an update, or a dead letter with its cause; a correction takes one back.
+/// Reads a topic. Every record becomes an update, or a dead letter with its cause; a correction takes one back. `form` says what
+/// `decode` takes the records for; who takes the states of a key for records of their own is warned.
 pub fn read<'s, D: Data>(
     graph: &Graph<'s>,
-    topic: &str,
+    (topic, form): (&str, TopicForm),
     delay_ms: i64,
     detail: &str,
     decode: Arc<Decode<D>>,
@@ -43,6 +44,12 @@ pub fn read<'s, D: Data>(
     let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
     let mut dead = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(dead);
     let running = graph.shared().worker.source(source);
+    if let Some(running) = &running
+        && (form, running.topic.spec.form) == (TopicForm::Append, TopicForm::Upsert)
+        && running.worker.0 == 0
+    {
+        tracing::warn!(topic, "each record replaces another of its key, and yet all are counted: see `Flow::read_upsert`");
+    }
     let raw = graph.shared().raw.clone();
     builder.build(move |capabilities| {
         drop(capabilities);

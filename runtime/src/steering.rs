@@ -350,8 +350,13 @@ impl Steering {
         for next in next {
             match next {
                 Next::Write(fact) => self.begin.scribe.write(fact),
-                // The receiver is gone only when the pipeline ends.
-                Next::Upkeep(job) => drop(self.upkeep.send(job)),
+                Next::Upkeep(mut job) => {
+                    if let Job::Clean { read, .. } = &mut job {
+                        read.iter_mut().for_each(|(feed, at)| *at = self.minter.passed(*feed, *at));
+                    }
+                    // The receiver is gone only when the pipeline ends.
+                    drop(self.upkeep.send(job));
+                }
             }
         }
         if let Some(Some(last)) = self.stopping {
@@ -417,8 +422,8 @@ impl Steering {
         metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
         metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
         for (feed, partition) in &self.partitions {
-            let resume = self.minter.positions().of(*feed).resume;
-            let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(resume.0));
+            let read = self.minter.passed(*feed, self.minter.positions().of(*feed).resume);
+            let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(read.0));
             partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
             partition.blocked_seconds.set(self.blocked.lasts(*feed, self.uptime()).as_secs_f64());
         }

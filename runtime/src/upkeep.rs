@@ -1,7 +1,7 @@
 //! Upkeep, off the latency path: writes state objects and manifests, deletes what no checkpoint needs, truncates the
 //! journal, publishes group offsets. One thread, one thing at a time.
 
-use crate::binding::{Positions, SourcePartition};
+use crate::binding::{Feed, SourcePartition};
 use crate::bus::{Bus, Offset, Token, TopicId};
 use crate::error::Result;
 use crate::failpoint::{Step, durable};
@@ -33,8 +33,8 @@ pub enum Job {
         keep: Vec<Manifest>,
         /// The retired ones.
         retired: Vec<Manifest>,
-        /// Where the newest one stands on the bus.
-        positions: Box<Positions>,
+        /// How far the newest one has read each source partition, for the tools of the bus.
+        read: BTreeMap<Feed, Offset>,
     },
 }
 
@@ -101,9 +101,9 @@ impl Upkeep {
                 self.store.put(Step::ManifestPut, &name, bytes)?;
                 Ok(Done::Manifest { epoch: manifest.head.epoch, name, checksum, bytes: len })
             }
-            Job::Clean { keep, retired, positions } => {
+            Job::Clean { keep, retired, read } => {
                 self.truncate(keep)?;
-                self.publish(positions)?;
+                self.publish(read)?;
                 self.delete_garbage(keep, retired)?;
                 Ok(Done::Cleaned)
             }
@@ -141,11 +141,11 @@ impl Upkeep {
         Ok(())
     }
 
-    fn publish(&self, positions: &Positions) -> Result<()> {
+    fn publish(&self, read: &BTreeMap<Feed, Offset>) -> Result<()> {
         let mut topics: BTreeMap<TopicId, Vec<(u32, Offset)>> = BTreeMap::new();
-        for (feed, at) in &positions.feeds {
+        for (feed, at) in read {
             if let SourcePartition::Bus { topic, partition } = feed.partition {
-                topics.entry(topic).or_default().push((partition, at.resume));
+                topics.entry(topic).or_default().push((partition, *at));
             }
         }
         for (topic, offsets) in topics {

@@ -47,7 +47,8 @@ fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     let before = input().take((EVENTS / PARTS) as usize).map(|payment| payment.timestamp.0).max().unwrap();
     assert!(watermark(&world).0 < before, "{} has passed {before}", watermark(&world));
 
-    // Before anything is idle: of two idle partitions, the first that gets something new may leave the other behind.
+    // Before anything is idle: of two idle partitions, the first that gets something new may leave the other behind. The control
+    // record of the commit is then the last of its partition, and yet nothing is left to be read.
     world.produce(2);
     foreign.commit_transaction(PATIENCE).unwrap();
     world.catch_up(&mut process);

@@ -2,14 +2,14 @@
 
 use crate::{Error, Job, Result, run};
 use distributary_runtime::binding::{Feed, PartitionPosition, Positions, SourcePartition};
-use distributary_runtime::bus::{Bus, Offset, Topic};
+use distributary_runtime::bus::{Bus, Offset, PartitionOffsets, Topic};
 use distributary_runtime::engine;
 use distributary_runtime::journal::History;
 use distributary_runtime::key;
 use distributary_runtime::plan::Plan;
 use distributary_runtime::start;
 use distributary_runtime::state::CheckpointStore;
-use distributary_runtime::time::{Clock, EventTime, SystemClock, Watermark};
+use distributary_runtime::time::{Clock, EventTime, SystemClock, WallTime, Watermark};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -78,15 +78,15 @@ impl Standing {
                 let position = self.positions.feeds.get(&Feed { source: source.source, partition });
                 let bound = position.map_or(at.log_start, |p| p.resume);
                 let records = at.end.0.saturating_sub(bound.0.max(at.log_start.0));
-                let waiting_ms = if records > 0 { waiting_ms(bus, &topic, at.partition, bound.max(at.log_start))? } else { None };
+                let first = if records > 0 { first(bus, &topic, &at, bound.max(at.log_start))? } else { First::None };
                 lags.push(Lag {
                     pipeline: self.pipeline.clone(),
                     topic: source.topic.clone(),
                     partition: at.partition,
                     bound,
                     end: at.end,
-                    records,
-                    waiting_ms,
+                    records: if matches!(first, First::None) { 0 } else { records },
+                    waiting_ms: first.waiting_ms(),
                     watermark_ms: position.and_then(watermark_ms),
                 });
             }
@@ -136,10 +136,33 @@ fn positions(store: &CheckpointStore, history: &History, plan: &Plan) -> Result<
     Ok(positions)
 }
 
-fn waiting_ms(bus: &dyn Bus, topic: &Topic, partition: u32, from: Offset) -> Result<Option<i64>> {
-    let read = bus.consumer(topic.id, &[(partition, from)])?.poll(POLL_WAIT)?;
-    let oldest = read.iter().flat_map(|batch| &batch.records).map(|record| record.timestamp.0).next();
-    Ok(oldest.map(|at| SystemClock.now().0.saturating_sub(at).max(0)))
+/// What a partition has behind a position.
+enum First {
+    /// Nothing that anybody may read: at most control records and aborted transactions.
+    None,
+    /// A record of this time.
+    Record(WallTime),
+    /// No answer came in time.
+    Unknown,
+}
+
+impl First {
+    fn waiting_ms(&self) -> Option<i64> {
+        match self {
+            Self::Record(at) => Some(SystemClock.now().0.saturating_sub(at.0).max(0)),
+            Self::None | Self::Unknown => None,
+        }
+    }
+}
+
+fn first(bus: &dyn Bus, topic: &Topic, at: &PartitionOffsets, from: Offset) -> Result<First> {
+    let read = bus.consumer(topic.id, &[(at.partition, from)])?.poll(POLL_WAIT)?;
+    let oldest = read.iter().flat_map(|batch| &batch.records).next();
+    Ok(match oldest {
+        Some(record) => First::Record(record.timestamp),
+        None if read.iter().any(|batch| batch.position >= at.end) => First::None,
+        None => First::Unknown,
+    })
 }
 
 fn watermark_ms(position: &PartitionPosition) -> Option<i64> {

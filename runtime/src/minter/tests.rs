@@ -275,3 +275,18 @@ fn a_partition_that_runs_ahead_does_not_starve_another() {
     let records: Vec<u64> = binding.ranges.iter().map(|r| r.records).collect();
     assert_eq!(records, [8, 1]);
 }
+
+/// Behind the last record stands a control record: it is never bound, and yet nothing is left to be read.
+#[test]
+fn what_no_binding_takes_is_passed_when_the_partition_is_drained() {
+    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default());
+    minter.delivered(piece(3));
+    minter.drained(feed(0), Offset(4), Duration::ZERO);
+    assert_eq!(minter.passed(feed(0), Offset(0)), Offset(0), "three records wait");
+    minter.mint(WallTime(1), Duration::ZERO, Vec::new(), EventTime::MIN);
+    let resume = minter.positions().of(feed(0)).resume;
+    assert_eq!((resume, minter.passed(feed(0), resume)), (Offset(3), Offset(4)));
+    minter.delivered(Delivered { from: Offset(4), upto: Offset(5), ..piece(1) });
+    assert_eq!(minter.passed(feed(0), resume), Offset(3), "a record has come");
+    assert_eq!(minter.passed(feed(1), Offset(0)), Offset(0), "nobody knows");
+}

@@ -110,9 +110,9 @@ impl<D: Data> Reader<D> {
         Ok(())
     }
 
-    /// How long records gather between two polls: a tenth of an epoch.
+    /// How long records gather between two polls: a twentieth of an epoch.
     fn gather(&self) -> Duration {
-        (Duration::from_millis(self.running.settings.epoch_interval_ms) / 10).min(POLL_WAIT)
+        (Duration::from_millis(self.running.settings.epoch_interval_ms) / 20).min(POLL_WAIT)
     }
 
     /// The topic must still be the one that was there at the start; partitions that were added are read from offset 0.
