@@ -1,6 +1,6 @@
 //! Appending outside of transactions: idempotent, acknowledged by all replicas, and told where each record stands.
 
-use super::client::{KafkaSettings, Voice, learn};
+use super::client::{KafkaSettings, Linger, Voice, learn};
 use super::fault::unavailable;
 use super::ffi;
 use distributary_runtime::bus::{BusError, NewRecord, Offset};
@@ -26,6 +26,7 @@ pub(super) const EARLIEST: WallTime = WallTime(1);
 /// One caller at a time. After a failure its producer goes: a late answer then belongs to nobody.
 pub(super) struct Appender {
     settings: KafkaSettings,
+    linger: Linger,
     producer: Mutex<Option<Producing>>,
 }
 
@@ -46,8 +47,8 @@ pub(super) struct Placed<'a> {
 }
 
 impl Appender {
-    pub(super) fn new(settings: KafkaSettings) -> Self {
-        Self { settings, producer: Mutex::default() }
+    pub(super) fn new(settings: KafkaSettings, linger: Linger) -> Self {
+        Self { settings, linger, producer: Mutex::default() }
     }
 
     /// Appends records and returns their offsets.
@@ -58,7 +59,7 @@ impl Appender {
         let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut producing = match held.take() {
             Some(producing) => producing,
-            None => Producing { producer: self.settings.appender(Numbered)?, topics: BTreeSet::new() },
+            None => Producing { producer: self.settings.appender(Numbered, self.linger)?, topics: BTreeSet::new() },
         };
         let failed = |e| unavailable(&format!("appending to `{what}`"), e);
         learn_all(&producing.producer, &mut producing.topics, records).map_err(failed)?;

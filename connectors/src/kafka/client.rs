@@ -25,8 +25,16 @@ pub(super) const TRANSACTION: Duration = Duration::from_secs(10);
 /// An append that is not acknowledged within this is in doubt.
 const APPEND: Duration = Duration::from_secs(30);
 
-/// A request for the first record, while the second is handed over, costs the broker more than this costs anybody.
-const LINGER_MS: &str = "0.2";
+/// How long the first record of a request waits for others, in milliseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Linger(&'static str);
+
+impl Linger {
+    /// Of records that come by themselves.
+    pub(super) const NONE: Self = Self("0");
+    /// A request for the first record, while the second is handed over, costs the broker more than this costs anybody.
+    pub(super) const SHORT: Self = Self("0.2");
+}
 
 /// The largest message: value, key and headers at their bounds, and their frame.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 4 << 20;
@@ -126,15 +134,15 @@ impl KafkaSettings {
     }
 
     /// Appends once and in order: retries of one client never repeat or overtake.
-    pub(super) fn appender<C: ProducerContext>(&self, context: C) -> Result<BaseProducer<C>, BusError> {
-        let mut config = self.producer();
+    pub(super) fn appender<C: ProducerContext>(&self, context: C, linger: Linger) -> Result<BaseProducer<C>, BusError> {
+        let mut config = self.producer(linger);
         config.set("message.timeout.ms", APPEND.as_millis().to_string());
         make(&config, context)
     }
 
     /// A producer of transactions. It takes its transactional id from everybody else when they are initialised.
     pub(super) fn transactional(&self, id: &str) -> Result<BaseProducer<Voice>, BusError> {
-        let mut config = self.producer();
+        let mut config = self.producer(Linger::SHORT);
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
@@ -144,13 +152,12 @@ impl KafkaSettings {
         make(&config, Voice)
     }
 
-    fn producer(&self) -> ClientConfig {
+    fn producer(&self, linger: Linger) -> ClientConfig {
         let mut config = self.client();
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // Everything is handed over in one go: so long the first of it waits for the rest.
-            .set("linger.ms", LINGER_MS)
+            .set("linger.ms", linger.0)
             .set(
                 "compression.type",
                 match self.compression {

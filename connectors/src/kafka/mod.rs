@@ -32,7 +32,7 @@ pub use security::{Login, Security};
 use crate::rules::{RECORD_BYTES_MAX, check_record};
 use append::{Appender, EARLIEST, Placed};
 use bytes::Bytes;
-use client::{Asker, Isolation};
+use client::{Asker, Isolation, Linger};
 use consumer::KafkaConsumer;
 use distributary_runtime::bus::{
     Appended, Bus, BusError, Consumer, Features, JournalPage, LaneCommit, Marker, NewRecord, Offset, PartitionOffsets, Record,
@@ -117,8 +117,9 @@ impl KafkaBus {
         let scanner = Arc::new(Scanner::new(settings.clone(), committed.clone()));
         let shared = Shared { settings: settings.clone(), topics, committed: committed.clone(), uncommitted, scanner };
         Ok(Self {
-            journals: Appender::new(settings.clone()),
-            records: Appender::new(settings.clone()),
+            // An epoch's binding comes by itself, and everything waits for it.
+            journals: Appender::new(settings.clone(), Linger::NONE),
+            records: Appender::new(settings.clone(), Linger::SHORT),
             writers: Mutex::default(),
             lanes: Lanes::new(shared.clone(), clock.clone()),
             groups: Groups::new(settings, committed),
@@ -218,7 +219,7 @@ impl Bus for KafkaBus {
         let placed = self.shared.places(records)?;
         let appender = {
             let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Appender::new(self.shared.settings.clone()));
+            let new = || Arc::new(Appender::new(self.shared.settings.clone(), Linger::SHORT));
             writers.entry(lane.to_string()).or_insert_with(new).clone()
         };
         appender.append(lane, &placed)
