@@ -44,7 +44,7 @@ pub fn memory(name: impl Into<String>) -> Sink {
 
 impl Sink {
     /// Writes the topic without transactions, by its tail lane: each epoch goes exactly behind what the topic's own tail shows of the
-    /// results. Half the latency and less work for the broker; still exactly once, also after a crash. Only what a process sent that was
+    /// results. Two thirds of the latency and less work for the broker; still exactly once, also after a crash. Only what a process sent that was
     /// paused or cut off, and whose place another has taken, may arrive late and stand in the topic again. A reader drops what does not come
     /// behind the headers `generation`, `epoch`, `index` of what it has read of the partition (in an upsert topic: of the key), as
     /// `examples/clients`, [`Flow::read_tail`](crate::Flow::read_tail) and [`Flow::read_upsert`](crate::Flow::read_upsert) do. Any other sink
