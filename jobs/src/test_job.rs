@@ -151,7 +151,7 @@ impl TestJob {
             }
         } else {
             for record in self.records(sink).into_iter().flat_map(|(_, records)| records) {
-                let diff = if record.headers.iter().any(|(name, value)| name == "op" && &value[..] == b"-") { -1 } else { 1 };
+                let diff = if record.header("op") == Some("-") { -1 } else { 1 };
                 *net.entry((text(record.key.as_deref()), text(record.value.as_deref()).unwrap_or_default())).or_default() += diff;
             }
         }

@@ -148,7 +148,14 @@ impl Record {
     /// Whether it takes back an earlier record: its header `op` is `-`, and it holds that record's full value.
     #[must_use]
     pub fn is_retraction(&self) -> bool {
-        self.value.is_some() && self.headers.iter().any(|(name, value)| name == "op" && &value[..] == b"-")
+        self.value.is_some() && self.header("op") == Some("-")
+    }
+
+    /// The text of a header; `None` when there is none of this name, or it is no text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(found, _)| found == name)?;
+        std::str::from_utf8(value).ok()
     }
 
     /// What a record costs beside its own bytes, in every budget.

@@ -35,10 +35,7 @@ fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     });
     let remedy = format!("--bootstrap-server {brokers} describe-producers --topic {PAYMENTS} --partition 0");
     assert!(said.contains(&remedy), "{said}");
-    let [blocked, free] = [0, 1].map(|partition| {
-        let labels = format!("{{pipeline=\"{PIPELINE}\",source=\"{PAYMENTS}\",partition=\"{partition}\"}} ");
-        metric(&world, &format!("distributary_partition_blocked_seconds{labels}"))
-    });
+    let [blocked, free] = [0, 1].map(|partition| metric(&world, "partition_blocked_seconds", partition));
     assert!(blocked > 1.0 && free == 0.0, "blocked for {blocked} s and {free} s");
 
     // The other partition goes on, and yet event time does not: blocked is not idle.
@@ -54,6 +51,10 @@ fn a_partition_that_a_foreign_transaction_blocks_is_named_and_waited_for() {
     world.catch_up(&mut process);
     wait_until("`why` says that it goes on", || world.why().starts_with("chaos.ledger: nothing does"));
     assert!(watermark(&world).0 > before, "{} has not passed {before}", watermark(&world));
+    wait_until("no partition lags by its metric", || (0..2).all(|partition| metric(&world, "lag_records", partition) == 0.0));
+    let lags: serde_json::Value = serde_json::from_str(&world.told(&["lag", "ledger", "--json"])).unwrap();
+    assert!(lags.as_array().unwrap().iter().all(|lag| lag["records"] == 0), "{lags:#}");
+    assert_ne!(lags[0]["bound"], lags[0]["end"], "a control record is the last: {lags:#}");
     stop(&mut process);
     world.assert_exact("a foreign transaction");
 }
@@ -90,14 +91,15 @@ fn watermark(world: &World) -> Watermark {
     watermarks.next_back().unwrap()
 }
 
-/// A number that the running process tells about itself.
-fn metric(world: &World, name: &str) -> f64 {
+/// A number that the running process tells about a partition.
+fn metric(world: &World, name: &str, partition: u32) -> f64 {
+    let name = format!("distributary_{name}{{pipeline=\"{PIPELINE}\",source=\"{PAYMENTS}\",partition=\"{partition}\"}} ");
     let told = std::fs::read(world.dir.path().join(format!("run/{PIPELINE}.json"))).unwrap();
     let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
     let mut stream = TcpStream::connect(told["metrics"].as_str().unwrap()).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = text.lines().find_map(|line| line.strip_prefix(&name));
     value.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
 }

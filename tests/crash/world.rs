@@ -112,8 +112,13 @@ impl World {
 
     /// What `why` says of the job.
     pub(crate) fn why(&self) -> String {
+        self.told(&["why", "ledger"])
+    }
+
+    /// What a command of the job's binary prints.
+    pub(crate) fn told(&self, words: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-        command.args(["why", "ledger", "--data-dir"]).arg(self.dir.path());
+        command.args(words).arg("--data-dir").arg(self.dir.path());
         command.args(self.ground.brokers.iter().flat_map(|brokers| ["--set".to_string(), format!("bus=kafka://{brokers}")]));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -113,7 +113,7 @@ impl Cuts {
 impl Prefix {
     /// Takes the next record in; returns its epoch.
     fn take(&mut self, record: &Record) -> Result<u64> {
-        let epoch = outside::header(record, "epoch").and_then(|e| e.parse().ok());
+        let epoch = record.header("epoch").and_then(|e| e.parse().ok());
         self.epoch = epoch.ok_or_else(|| format!("an output at offset {} names no epoch", record.offset))?;
         self.end = record.offset.next();
         self.digest = xxh3_64_with_seed(&digest(record).to_le_bytes(), self.digest);

@@ -118,10 +118,3 @@ pub fn has_read_all(bus: &dyn Bus, pipeline: &str, topic: TopicId) -> Result<boo
     let ends = bus.offsets(topic)?;
     Ok(ends.iter().all(|o| o.end == Offset(0) || group.get(&o.partition) == Some(&o.end)))
 }
-
-/// A header as text.
-#[must_use]
-pub fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
-    let (_, value) = record.headers.iter().find(|(n, _)| n == name)?;
-    std::str::from_utf8(value).ok()
-}

@@ -1,6 +1,6 @@
 //! Places: where an output stands in the sequence of its partition, and what a reading client makes of it.
 
-use crate::{Result, outside};
+use crate::Result;
 use distributary_runtime::bus::Record;
 
 /// A place, as the headers of a record say it.
@@ -35,7 +35,7 @@ impl Reader {
     /// # Errors
     /// The record has no place, so it is none of the job's.
     pub fn read(&mut self, record: &Record) -> Result<Read> {
-        let number = |name| outside::header(record, name).and_then(|n| n.parse::<u64>().ok());
+        let number = |name| record.header(name).and_then(|n| n.parse::<u64>().ok());
         let place = number("generation").zip(number("epoch")).zip(number("index"));
         let ((generation, epoch), index) = place.ok_or_else(|| format!("the output at offset {} has no place", record.offset))?;
         let place = Place { generation, epoch, index };

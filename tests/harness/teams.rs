@@ -4,7 +4,7 @@
 //! the team `ops`: when a reader is given a result - when its payment was due. The team `fraud` is killed, and started again at the end.
 
 use crate::Result;
-use crate::outside::{Ground, has_read_all, header, read};
+use crate::outside::{Ground, has_read_all, read};
 use crate::process::Process;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, TopicId, TopicSpec};
 use distributary_runtime::plan::TopicLane;
@@ -188,7 +188,7 @@ fn counted(bus: &dyn Bus, spend: TopicId) -> Result<i64> {
     read(bus, spend, &BTreeMap::new(), |_, record| {
         let row: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
         let count = row["value"][0].as_i64().ok_or("a result has no count")?;
-        counted += if header(record, "op") == Some("-") { -count } else { count };
+        counted += if record.header("op") == Some("-") { -count } else { count };
         Ok(())
     })?;
     Ok(counted)

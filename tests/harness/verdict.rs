@@ -63,7 +63,7 @@ fn json<T: DeserializeOwned>(record: &Record) -> Result<T> {
 
 /// 1, or -1 for a record that takes something back.
 fn diff(record: &Record) -> i64 {
-    if outside::header(record, "op") == Some("-") { -1 } else { 1 }
+    if record.header("op") == Some("-") { -1 } else { 1 }
 }
 
 /// Every payment, in the order of its partition.
@@ -240,7 +240,7 @@ struct Dead {
 
 impl Dead {
     fn record(&mut self, record: &Record, findings: &mut Findings) -> Result<()> {
-        let number = |name| outside::header(record, name).and_then(|n| n.parse::<u64>().ok());
+        let number = |name| record.header(name).and_then(|n| n.parse::<u64>().ok());
         let place = number("source-partition").zip(number("source-offset"));
         let (partition, offset) = place.ok_or_else(|| format!("a dead letter at {} has no position", record.offset))?;
         let position = (u32::try_from(partition)?, offset);

@@ -69,8 +69,7 @@ pub(crate) fn ids(records: &[Record]) -> Vec<u64> {
 
 /// A header as text.
 pub(crate) fn header<'a>(record: &'a Record, name: &str) -> &'a str {
-    let found = record.headers.iter().find(|(n, _)| n == name);
-    std::str::from_utf8(&found.unwrap_or_else(|| panic!("no header `{name}`")).1).expect("headers are text")
+    record.header(name).unwrap_or_else(|| panic!("no header `{name}`"))
 }
 
 /// These numbers, to be compared with [`ids`].

@@ -148,7 +148,7 @@ fn standing(partitions: Vec<(u32, Vec<Record>)>, form: TopicForm) -> BTreeMap<Ro
     let mut rows: BTreeMap<Row, i64> = BTreeMap::new();
     let mut newest: BTreeMap<(u32, Option<Vec<u8>>), Row> = BTreeMap::new();
     for (partition, record) in partitions.into_iter().flat_map(|(p, records)| records.into_iter().map(move |r| (p, r))) {
-        let comes = record.headers.iter().any(|(name, value)| name == "op" && &value[..] == b"+");
+        let comes = record.header("op") == Some("+");
         let of_epoch = |name: &str| matches!(name, "epoch" | "index" | "op");
         let headers = record.headers.into_iter().filter(|(name, _)| !of_epoch(name)).collect();
         let (key, value) = (record.key.map(|k| k.to_vec()), record.value.map(|v| v.to_vec()));

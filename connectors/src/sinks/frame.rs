@@ -37,18 +37,14 @@ pub(super) struct Place {
 impl Place {
     /// Of a record that this pipeline wrote; `None` when somebody else did.
     pub(super) fn of(record: &Record, pipeline: &str) -> Option<Self> {
-        let text = |wanted: &str| {
-            let value = record.headers.iter().find(|(name, _)| name == wanted);
-            value.and_then(|(_, value)| std::str::from_utf8(value).ok())
-        };
-        if text("pipeline") != Some(pipeline) {
+        if record.header("pipeline") != Some(pipeline) {
             return None;
         }
         Some(Self {
-            generation: text("generation")?.parse().ok()?,
-            epoch: Epoch(text("epoch")?.parse().ok()?),
+            generation: record.header("generation")?.parse().ok()?,
+            epoch: Epoch(record.header("epoch")?.parse().ok()?),
             // An older release wrote no index, and each epoch at once.
-            index: text("index").map_or(Some(u64::MAX), |index| index.parse().ok())?,
+            index: record.header("index").map_or(Some(u64::MAX), |index| index.parse().ok())?,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::out::{Out, grouped, time};
-use super::record::{self, Next, Span, header, shown};
+use super::record::{self, Next, Span, shown};
 use crate::{Error, Job, Result};
 use distributary_runtime::bus::{Bus, Offset, Record, Topic};
 use distributary_runtime::dead_letters::header as names;
@@ -57,12 +57,12 @@ struct Letter {
 
 impl Letter {
     fn of(partition: u32, record: &Record) -> Self {
-        let text = |name| header(record, name).unwrap_or_default().to_string();
-        let source = match (header(record, names::TOPIC), header(record, names::PARTITION), header(record, names::OFFSET)) {
+        let text = |name| record.header(name).unwrap_or_default().to_string();
+        let source = match (record.header(names::TOPIC), record.header(names::PARTITION), record.header(names::OFFSET)) {
             (Some(topic), Some(partition), Some(offset)) => format!("{topic}[{partition}]@{offset}"),
             _ => String::new(),
         };
-        let original = header(record, names::TIMESTAMP).and_then(|ms| ms.parse().ok()).map_or(record.timestamp, WallTime);
+        let original = record.header(names::TIMESTAMP).and_then(|ms| ms.parse().ok()).map_or(record.timestamp, WallTime);
         let position = format!("{partition}@{}", record.offset);
         Self { position, source, operator: text(names::OPERATOR), cause: text(names::CAUSE), timestamp: time(original) }
     }
@@ -177,7 +177,7 @@ pub(super) fn by_cause(bus: &dyn Bus, job: Job) -> Result<BTreeMap<String, u64>>
     let topic = topic(bus, job)?;
     let mut causes = BTreeMap::new();
     let each = |_, record: Record| {
-        *causes.entry(without_numbers(header(&record, names::CAUSE).unwrap_or("?"))).or_default() += 1;
+        *causes.entry(without_numbers(record.header(names::CAUSE).unwrap_or("?"))).or_default() += 1;
         Ok(Next::More)
     };
     record::read(bus, topic.id, &record::whole(bus, topic.id)?, each, || Ok(()))?;

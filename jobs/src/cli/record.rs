@@ -81,12 +81,6 @@ pub(super) fn line(partition: u32, record: &Record) -> String {
     )
 }
 
-/// A header's text.
-pub(super) fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
-    let (_, value) = record.headers.iter().find(|(n, _)| n == name)?;
-    std::str::from_utf8(value).ok()
-}
-
 /// Bytes for people: text as it is, anything else as hexadecimal digits.
 pub(super) fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {

@@ -8,12 +8,9 @@ use distributary_runtime::time::EventTime;
 
 /// Who wrote a record, by its headers; `None` when no pipeline did.
 pub(crate) fn written(record: &Record) -> Option<Written> {
-    let text = |wanted: &str| {
-        let (_, value) = record.headers.iter().find(|(name, _)| name == wanted)?;
-        std::str::from_utf8(value).ok()
-    };
-    let place = (text("generation")?.parse().ok()?, text("epoch")?.parse().ok()?, text("index")?.parse().ok()?);
-    Some(Written { pipeline: text("pipeline")?.to_string(), place })
+    let number = |name| record.header(name)?.parse().ok();
+    let place = (record.header("generation")?.parse().ok()?, number("epoch")?, number("index")?);
+    Some(Written { pipeline: record.header("pipeline")?.to_string(), place })
 }
 
 /// A row of an upsert topic, by the bytes of its key.

@@ -18,8 +18,6 @@ use timely::scheduling::SyncActivator;
 
 /// How long a poll waits for news before the reader looks after its other duties.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// After a poll that brought fewer records, some more gather: to wake a reader and a worker costs more than to carry a record.
-const GATHER_RECORDS: usize = 1_000;
 /// Pause after a bus that did not answer, and its doubling's end.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -98,13 +96,15 @@ impl<D: Data> Reader<D> {
             }
         };
         consumer.pause(&self.ahead.full(self.running.settings.read_ahead_bytes));
-        let mut records = 0;
-        for batch in consumer.poll(POLL_WAIT)? {
-            records += batch.records.len();
+        let batches = consumer.poll(POLL_WAIT)?;
+        // To wake a reader and a worker costs more than to carry a record: some may gather, but nobody waits who is behind.
+        let gather =
+            batches.iter().any(|batch| !batch.records.is_empty()) && batches.iter().all(|batch| batch.position >= batch.end);
+        for batch in batches {
             let from = positions.insert(batch.partition, batch.position).unwrap_or(batch.position);
             self.deliver(batch, from);
         }
-        if (1..GATHER_RECORDS).contains(&records) {
+        if gather {
             std::thread::park_timeout(self.gather());
         }
         Ok(())

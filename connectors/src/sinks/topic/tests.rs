@@ -59,9 +59,10 @@ impl Stage {
     fn text(&self, topic: TopicId, partition: u32) -> Vec<String> {
         let show =
             |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
-        let op =
-            |r: &Record| r.headers.iter().find(|(name, _)| name == "op").map(|(_, v)| String::from_utf8_lossy(v).into_owned());
-        self.records(topic, partition).iter().map(|r| format!("{} {} {}", op(r).unwrap(), show(&r.key), show(&r.value))).collect()
+        self.records(topic, partition)
+            .iter()
+            .map(|r| format!("{} {} {}", r.header("op").unwrap(), show(&r.key), show(&r.value)))
+            .collect()
     }
 }
 

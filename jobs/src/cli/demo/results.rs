@@ -3,7 +3,7 @@
 use super::ALERTS;
 use super::oracle::{Difference, Oracle};
 use crate::cli::out::grouped;
-use crate::cli::record::{self, Next, header};
+use crate::cli::record::{self, Next};
 use crate::cli::{context, dead_letter};
 use crate::jobs::{Alert, Balance};
 use crate::{Job, Result};
@@ -72,7 +72,7 @@ impl Results {
 
 /// Whether a record adds a result; else it takes one back.
 pub(super) fn is_addition(record: &Record) -> bool {
-    header(record, "op") != Some("-")
+    record.header("op") != Some("-")
 }
 
 pub(super) fn read<T: DeserializeOwned>(record: &Record) -> Option<T> {
