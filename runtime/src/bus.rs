@@ -411,7 +411,8 @@ pub trait Bus: Send + Sync {
     /// Writes records and marker in one atomic step.
     ///
     /// # Errors
-    /// [`BusError::Fenced`] when token or previous marker are not the lane's own; nothing was written.
+    /// [`BusError::Fenced`] when token or previous marker are not the lane's own; nothing was written. After any other error the
+    /// commit may stand or not: fence the lane again, and its marker tells.
     fn commit_lane(&self, commit: &LaneCommit) -> Result<(), BusError>;
 
     /// Publishes the resume offsets of a group, for lag tools only: no pipeline starts from them.

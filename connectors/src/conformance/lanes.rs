@@ -1,8 +1,8 @@
 //! Lanes: records of several topics and a marker in one step, for one owner.
 
-use super::{Case, Ground, Need, numbers, series};
+use super::{Case, Ground, Need, PATIENCE, numbers, series};
 use distributary_runtime::bus::{Bus, BusError, LaneCommit, Marker, NewRecord, Token, TopicId};
-use distributary_runtime::time::Epoch;
+use distributary_runtime::time::{Epoch, monotonic};
 
 const ATOMIC: Need = Need { name: "atomic_lanes", has: |f| f.atomic_lanes };
 
@@ -112,29 +112,42 @@ fn independent(g: &Ground) {
 }
 
 /// The older owner commits until it is refused, the newer takes over somewhere in between: each epoch stands once.
+///
+/// Both do what a pipeline does. A commit that is neither done nor refused is in doubt, and to fence again tells what stands: a broker
+/// that is just shutting an owner out may answer a commit of either with any error.
 fn two_owners(g: &Ground) {
     const EPOCHS: u64 = 60;
     let topic = g.topic("t", 1);
     let name = g.name("l");
-    let work = |token: u64, begin: Option<Marker>, bus: &dyn Bus| {
-        let lane = Lane { bus, name: name.clone() };
-        let mut previous = begin;
-        for epoch in begin.map_or(0, |m| m.epoch.0 + 1)..EPOCHS {
-            if lane.commit(token, previous, marker(epoch), to(topic, series(0, epoch..epoch + 1))).is_err() {
+    let work = |token: u64, bus: &dyn Bus, mut stands: Result<Option<Marker>, BusError>| {
+        let (lane, start) = (Lane { bus, name: name.clone() }, monotonic());
+        loop {
+            let previous = match stands {
+                Ok(previous) => previous,
+                Err(BusError::Fenced { .. }) => return,
+                Err(error) => {
+                    assert!(start.elapsed() < PATIENCE, "token {token}: {error}");
+                    stands = lane.fence(token);
+                    continue;
+                }
+            };
+            let epoch = previous.map_or(0, |m| m.epoch.0 + 1);
+            if epoch == EPOCHS {
                 return;
             }
-            previous = Some(marker(epoch));
+            let commit = lane.commit(token, previous, marker(epoch), to(topic, series(0, epoch..epoch + 1)));
+            stands = commit.map(|()| Some(marker(epoch)));
         }
     };
     g.bus.fence_lane(&name, Token(1)).unwrap();
     std::thread::scope(|scope| {
         let old = (g.make)();
-        scope.spawn(move || work(1, None, &*old));
-        let new = (g.make)();
         let (name, work) = (&name, &work);
+        scope.spawn(move || work(1, &*old, Ok(None)));
+        let new = (g.make)();
         scope.spawn(move || {
-            let begin = new.fence_lane(name, Token(2)).unwrap();
-            work(2, begin, &*new);
+            let taken = new.fence_lane(name, Token(2));
+            work(2, &*new, taken);
         });
     });
     assert_eq!(g.values(topic, 0), numbers(0..EPOCHS));

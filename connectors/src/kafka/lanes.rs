@@ -250,7 +250,8 @@ fn is_fenced(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(Fatal | Fenced | InvalidProducerEpoch | ProducerFenced))
 }
 
-/// Whether the commit stands is for the marker to say, when the lane is fenced again.
+/// Whether the commit stands is for the marker to say, when the lane is fenced again. The broker's answer says little: Kafka 4.3 answers
+/// a commit with an unknown server error while it prepares to shut the producer out.
 fn failed(commit: &LaneCommit, error: &KafkaError) -> BusError {
     unavailable(&format!("committing lane `{}`", commit.lane), error)
 }
