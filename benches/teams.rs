@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::Flags;
-use harness::teams::Teams;
+use common::{Flags, median};
+use harness::teams::{Latency, Round, Teams};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let flags = Flags::read(&[("seconds", 60.0), ("rate", 2_000.0)])?;
+    let flags = Flags::read(&[("seconds", 60.0), ("rate", 2_000.0), ("warm-up", 60.0), ("rounds", 5.0)])?;
     let Ok(brokers) = std::env::var("BENCH_KAFKA") else {
         println!("left out: BENCH_KAFKA names no broker (`./dev bench teams`)");
         return Ok(());
@@ -20,14 +20,27 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         dir: dir.path().into(),
         brokers,
         rate: flags.count("rate"),
+        warm_up: Duration::from_secs(flags.count("warm-up")),
         phase: Duration::from_secs(flags.count("seconds")),
+        rounds: u32::try_from(flags.count("rounds"))?,
     };
-    let [before, during] = teams.run()?;
+    let rounds = teams.run()?;
     let ms = |us: u64| us as f64 / 1_000.0;
-    for (other, latency) in [("runs", before), ("is dead", during)] {
-        let (p50_ms, p99_ms) = (ms(latency.p50_us), ms(latency.p99_us));
-        println!("{}", json!({"bench": "teams", "other": other, "p50_ms": p50_ms, "p99_ms": p99_ms, "results": latency.results}));
+    let phases: [(_, fn(&Round) -> Latency); 3] =
+        [("runs", |round| round.both), ("is dead", |round| round.dead), ("comes back", |round| round.back)];
+    for (other, of) in phases {
+        let of_all = |value: fn(Latency) -> u64| rounds.iter().map(move |round| ms(value(of(round)))).collect::<Vec<_>>();
+        let (p50_ms, p99_ms) = (of_all(|latency| latency.p50_us), of_all(|latency| latency.p99_us));
+        let results: usize = rounds.iter().map(|round| of(round).results).sum();
+        println!(
+            "{}",
+            json!({"bench": "teams", "other": other, "p50_ms": median(p50_ms), "p99_ms": median(p99_ms.clone()),
+                "p99_ms_of_rounds": p99_ms, "results": results})
+        );
     }
-    println!("{}", json!({"bench": "teams", "p99_ratio": ms(during.p99_us) / ms(before.p99_us)}));
+    for (other, of) in &phases[1..] {
+        let ratios = rounds.iter().map(|round| of(round).p99_us as f64 / round.both.p99_us as f64);
+        println!("{}", json!({"bench": "teams", "other": other, "p99_ratio": median(ratios)}));
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Two teams on one bus: whether one feels that the other's process is killed.
 //!
 //! Both run jobs of `examples/team_crate` on the same payments, which come at a fixed rate whatever becomes of them. Latency is that of
-//! the team `ops`: when a reader is given a result - when its payment was due. The team `fraud` is killed, and started again at the end.
+//! the team `ops`: when a reader is given a result - when its payment was due. The team `fraud` is killed, and started again, in rounds.
 
 use crate::Result;
 use crate::outside::{Ground, has_read_all, read};
@@ -11,6 +11,7 @@ use distributary_runtime::plan::TopicLane;
 use distributary_runtime::time::{Clock, SystemClock, WallTime, monotonic};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +22,8 @@ const PARTITIONS: u32 = 4;
 const USERS: u64 = 1_000;
 /// One payment in so many is large: what `ops` passes on.
 const LARGE_EVERY: u64 = 2;
-/// What is sent in so long a time at the beginning is not measured.
-const WARM_UP: Duration = Duration::from_secs(3);
+/// Who comes back after a phase is watched for this part of one.
+const BACK_PART: u32 = 6;
 /// How long a process may take to start, or to work off what it has missed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -37,8 +38,23 @@ pub struct Teams {
     pub brokers: String,
     /// Payments a second.
     pub rate: u64,
+    /// What is sent in so long a time at the beginning is not measured.
+    pub warm_up: Duration,
     /// How long both run, and then how long one of them is dead.
     pub phase: Duration,
+    /// How often.
+    pub rounds: u32,
+}
+
+/// How long the results of the one team took.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// While both run.
+    pub both: Latency,
+    /// While the other is dead.
+    pub dead: Latency,
+    /// While the other comes back, and reads what it has missed.
+    pub back: Latency,
 }
 
 /// Latencies of one phase, in microseconds.
@@ -53,11 +69,11 @@ pub struct Latency {
 }
 
 impl Teams {
-    /// Runs it: latencies of the one team while the other runs, and while it is dead.
+    /// Runs it.
     ///
     /// # Errors
     /// A result of either team is lost, repeated or wrong; a process or the bus failed.
-    pub fn run(&self) -> Result<[Latency; 2]> {
+    pub fn run(&self) -> Result<Vec<Round>> {
         let ground =
             |team: &str| Ground { dir: self.dir.join(team), brokers: Some(self.brokers.clone()), lane: TopicLane::default() };
         let bus = ground("fraud").bus()?;
@@ -69,16 +85,23 @@ impl Teams {
         let (mut fraud, _ops) = (start("fraud", "spend")?, start("ops", "large")?);
         let (spend, large) = (await_topic(&*bus, "fraud.spend")?, await_topic(&*bus, "ops.large")?);
         let (began, began_at, done) = (monotonic(), SystemClock.now(), AtomicBool::new(false));
-        let end = WARM_UP + 2 * self.phase;
+        let end = self.round(self.rounds);
         let (sent, seen) = scope(|threads| -> Result<_> {
             let sender = threads.spawn(|| self.send(&*bus, payments, (began, began_at), end));
             let reader = threads.spawn(|| self.listen(large, began, &done));
-            park_until(began + WARM_UP + self.phase);
-            fraud.kill()?;
+            let mut killed = || -> Result<()> {
+                for round in 0..self.rounds {
+                    park_until(began + self.round(round) + self.phase);
+                    fraud.kill()?;
+                    park_until(began + self.round(round) + 2 * self.phase);
+                    fraud = start("fraud", "spend")?;
+                }
+                Ok(())
+            };
+            let killed = killed();
             let sent = sender.join().unwrap_or_else(|_| Err("the sender panicked".into()));
             // Whatever happened, the reader ends.
-            let settled = sent.and_then(|sent| {
-                fraud = start("fraud", "spend")?;
+            let settled = killed.and(sent).and_then(|sent| {
                 await_that("both teams have read everything", || {
                     Ok(has_read_all(&*bus, "fraud.spend", payments)? && has_read_all(&*bus, "ops.large", payments)?)
                 })?;
@@ -96,8 +119,18 @@ impl Teams {
         if counted != i64::try_from(sent)? {
             return Err(format!("the windows of `fraud` count {counted} payments, not {sent}").into());
         }
-        let phase = |from: Duration| self.latency(&seen, from);
-        Ok([phase(WARM_UP), phase(WARM_UP + self.phase)])
+        let round = |round| {
+            let (both, dead, back) = (self.round(round), self.round(round) + self.phase, self.round(round) + 2 * self.phase);
+            let [both, dead, back] =
+                [both..dead, dead..back, back..self.round(round + 1)].map(|phase| self.latency(&seen, &phase));
+            Round { both, dead, back }
+        };
+        Ok((0..self.rounds).map(round).collect())
+    }
+
+    /// When a round begins.
+    fn round(&self, round: u32) -> Duration {
+        self.warm_up + (2 * self.phase + self.phase / BACK_PART) * round
     }
 
     /// When a payment is due.
@@ -147,9 +180,8 @@ impl Teams {
         Ok(seen)
     }
 
-    /// Of the payments that were due in the phase that begins there.
-    fn latency(&self, seen: &BTreeMap<u64, Duration>, from: Duration) -> Latency {
-        let phase = from..from + self.phase;
+    /// Of the payments that were due in a phase.
+    fn latency(&self, seen: &BTreeMap<u64, Duration>, phase: &Range<Duration>) -> Latency {
         let of_phase = seen.iter().filter(|(id, _)| phase.contains(&self.due(**id)));
         let mut latencies: Vec<u64> = of_phase.map(|(id, at)| at.saturating_sub(self.due(*id)).as_micros() as u64).collect();
         latencies.sort_unstable();

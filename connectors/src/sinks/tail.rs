@@ -58,6 +58,7 @@ impl LaneGroup for TailSinks {
             fenced: false,
             gaps: Vec::new(),
             visible: None,
+            prepared: None,
         }))
     }
 }
@@ -74,6 +75,8 @@ struct TailLane {
     gaps: Vec<Gap>,
     /// Up to where this incarnation has written; what stood before does not say so of all partitions together.
     visible: Option<Marker>,
+    /// What was framed ahead.
+    prepared: Option<(Marker, Vec<Frame>)>,
 }
 
 /// How far a partition has come.
@@ -115,14 +118,20 @@ impl LaneSink for TailLane {
         Ok(self.visible)
     }
 
+    /// Nothing can be sent before its binding is durable, for what is sent is visible.
+    fn prepare(&mut self, run: &Run) -> Result<()> {
+        self.prepared = Some((run.marker, self.frame(run)?));
+        Ok(())
+    }
+
     fn commit(&mut self, run: &Run) -> Result<()> {
         if !self.fenced {
             return Err(BusError::Fenced { lane: self.name.clone() }.into());
         }
-        let mut frames = Vec::new();
-        for epoch in &run.epochs {
-            self.frames.of(run.marker.generation, epoch, |frame| frames.push(frame))?;
-        }
+        let frames = match self.prepared.take() {
+            Some((marker, frames)) if marker == run.marker => frames,
+            _ => self.frame(run)?,
+        };
         let mut rest = frames.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;
@@ -144,6 +153,14 @@ impl LaneSink for TailLane {
 }
 
 impl TailLane {
+    fn frame(&self, run: &Run) -> Result<Vec<Frame>> {
+        let mut frames = Vec::with_capacity(run.epochs.iter().map(|e| e.records.len()).sum());
+        for epoch in &run.epochs {
+            self.frames.of(run.marker.generation, epoch, |frame| frames.push(frame))?;
+        }
+        Ok(frames)
+    }
+
     /// The partitions that this lane writes.
     fn own(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>> {
         let LaneContext { lane, lanes, .. } = self.context;
