@@ -8,6 +8,9 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
+/// A part of a round.
+type Phase = fn(&Round) -> Latency;
+
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let flags = Flags::read(&[("seconds", 60.0), ("rate", 2_000.0), ("warm-up", 60.0), ("rounds", 5.0)])?;
     let Ok(brokers) = std::env::var("BENCH_KAFKA") else {
@@ -26,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     };
     let rounds = teams.run()?;
     let ms = |us: u64| us as f64 / 1_000.0;
-    let phases: [(_, fn(&Round) -> Latency); 3] =
+    let phases: [(&str, Phase); 3] =
         [("runs", |round| round.both), ("is dead", |round| round.dead), ("comes back", |round| round.back)];
     for (other, of) in phases {
         let of_all = |value: fn(Latency) -> u64| rounds.iter().map(move |round| ms(value(of(round)))).collect::<Vec<_>>();
