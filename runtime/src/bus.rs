@@ -381,7 +381,7 @@ pub trait Bus: Send + Sync {
     /// The bus failed; whether the entries stand is unknown: read the journal back.
     fn append_journal(&self, journal: TopicId, expected: Offset, entries: &[Vec<u8>]) -> Result<Appended, BusError>;
 
-    /// Everything a journal holds from `from` on, and its end.
+    /// Everything a journal holds from `from` on, and its end, as it stood at one moment.
     ///
     /// # Errors
     /// The bus failed.

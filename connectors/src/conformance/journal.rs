@@ -11,6 +11,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "an append at another end than expected says so", needs: None, show: not_as_expected },
     Case { name: "of two writers each knows where its entries stand", needs: None, show: two_writers },
     Case { name: "a truncated journal keeps its offsets", needs: None, show: truncated },
+    Case { name: "a journal is read as it stood at one moment", needs: None, show: truncated_meanwhile },
 ];
 
 fn entries(texts: &[&str]) -> Vec<Vec<u8>> {
@@ -97,4 +98,34 @@ fn truncated(g: &Ground) {
     assert_eq!((page.entries, page.end), (vec![(Offset(2), b"c".to_vec())], Offset(3)));
     g.bus.truncate_journal(journal, Offset(3)).unwrap();
     assert_eq!(g.bus.append_journal(journal, Offset(3), &entries(&["d"])).unwrap(), Appended::At(Offset(3)));
+}
+
+/// The owner appends and truncates while others, who have just come, read: nobody finds less than it ever leaves there.
+fn truncated_meanwhile(g: &Ground) {
+    const ROUNDS: u64 = 10;
+    const APPENDS: u64 = 20;
+    const KEPT: u64 = 2;
+    let journal = g.create(TopicSpec::journal("j"));
+    g.bus.append_journal(journal, START, &entries(&["x"; KEPT as usize])).unwrap();
+    let read = || {
+        let page = (g.make)().read_journal(journal, START).unwrap();
+        let offsets: Vec<u64> = page.entries.iter().map(|(offset, _)| offset.0).collect();
+        let from = offsets.first().copied().unwrap_or(page.end.0);
+        assert_eq!(offsets, (from..page.end.0).collect::<Vec<_>>());
+        assert!(offsets.len() as u64 >= KEPT, "{offsets:?}");
+    };
+    std::thread::scope(|scope| {
+        let owner = scope.spawn(|| {
+            for end in KEPT..KEPT + ROUNDS * APPENDS {
+                g.bus.append_journal(journal, Offset(end), &entries(&["x"])).unwrap();
+                if end % APPENDS == 0 {
+                    g.bus.truncate_journal(journal, Offset(end + 1 - KEPT)).unwrap();
+                }
+            }
+        });
+        while !owner.is_finished() {
+            read();
+        }
+    });
+    read();
 }

@@ -49,6 +49,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use topics::Topics;
 
+/// So often a journal is read again because its owner has truncated it meanwhile, which it does every few seconds.
+const READS_MAX: usize = 20;
+
 /// The bus on a Kafka cluster. Clients are made when they are needed first.
 pub struct KafkaBus {
     shared: Shared,
@@ -252,10 +255,18 @@ impl Bus for KafkaBus {
     }
 
     fn read_journal(&self, journal: TopicId, from: Offset) -> Result<JournalPage, BusError> {
-        let (name, log) = self.journal(journal)?;
-        let records = self.shared.scanner.scan(&name, 0, from.max(log.log_start), log.end)?;
-        let entries = records.into_iter().map(|r| (r.offset, r.value.unwrap_or_default().to_vec())).collect();
-        Ok(JournalPage { entries, end: log.end })
+        for _ in 0..READS_MAX {
+            let (name, log) = self.journal(journal)?;
+            let from = from.max(log.log_start);
+            let records = self.shared.scanner.scan(&name, 0, from, log.end)?;
+            // Offsets of a journal have no holes. If the owner has truncated it meanwhile, the checkpoint that let it do so may stand
+            // behind this end, and what is left tells nothing.
+            if records.first().map_or(log.end, |first| first.offset) <= from {
+                let entries = records.into_iter().map(|r| (r.offset, r.value.unwrap_or_default().to_vec())).collect();
+                return Ok(JournalPage { entries, end: log.end });
+            }
+        }
+        Err(unavailable("reading a journal", "it is truncated faster than it can be read"))
     }
 
     fn truncate_journal(&self, journal: TopicId, before: Offset) -> Result<(), BusError> {
