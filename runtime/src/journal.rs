@@ -128,6 +128,8 @@ pub struct History {
     pub checkpoints: Vec<Checkpoint>,
     /// Where their entries stand.
     pub(crate) checkpoints_at: BTreeMap<Epoch, Offset>,
+    /// No checkpoint that counts is older: the journal was truncated in front of what this one needs.
+    pub(crate) oldest: Epoch,
     /// Checkpoints of earlier generations that are not retired: garbage.
     pub abandoned: Vec<Checkpoint>,
     /// Entries that did not count: a dead incarnation's, or the owner's once more.
@@ -147,6 +149,9 @@ impl History {
         let mut writer = None;
         for (at, bytes) in entries {
             let entry = Entry::decode(*at, bytes)?;
+            if writer.is_none() {
+                history.oldest = oldest(&entry.fact);
+            }
             if let Fact::Start(start) = entry.fact {
                 writer = Some(entry.incarnation);
                 history.owner = Some((entry.incarnation, Token(at.0)));
@@ -190,7 +195,9 @@ impl History {
             Fact::Start(_) => unreachable!("handled by the caller"),
             // A request of the owner that arrived once more, late: its first copy counts.
             Fact::Binding(binding) if self.repeats(&binding) => self.ignored += 1,
-            Fact::Checkpoint(c) if self.checkpoints.last().is_some_and(|last| last.epoch >= c.epoch) => self.ignored += 1,
+            Fact::Checkpoint(c) if self.checkpoints.last().map_or(c.epoch < self.oldest, |last| last.epoch >= c.epoch) => {
+                self.ignored += 1;
+            }
             Fact::Binding(binding) => {
                 if self.last_epoch != Epoch(0) && binding.epoch != self.last_epoch.next() {
                     let what = format!("epoch {} follows epoch {}", binding.epoch, self.last_epoch);
@@ -251,6 +258,16 @@ impl History {
         }
         let what = format!("it no longer holds all bindings from epoch {} to {}", epoch.next(), self.last_epoch);
         Err(Error::Damaged { object: "journal".into(), what })
+    }
+}
+
+/// The oldest checkpoint that a journal can hold which begins with this entry: [`History::needed_from`] cut it so. One that is older was
+/// retired, and its entry arrived once more behind that.
+fn oldest(first: &Fact) -> Epoch {
+    match first {
+        Fact::Checkpoint(checkpoint) => checkpoint.epoch,
+        Fact::Binding(binding) => Epoch(binding.epoch.0.saturating_sub(1)),
+        Fact::Start(_) | Fact::Retire { .. } => Epoch(0),
     }
 }
 
