@@ -17,7 +17,7 @@ use distributary_runtime::sink::Guarantee;
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Diff};
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::{Cell, LazyCell, RefCell};
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,11 +36,21 @@ pub struct Flow<'s> {
 
 struct Shared<'s> {
     pipeline: String,
-    /// Late records nobody has said anything about: they go to the pipeline's late topic.
+    /// Late records: unless the job says where else, they go to the pipeline's late topic.
     late: RefCell<Vec<Late<'s>>>,
 }
 
-type Late<'s> = Rc<RefCell<Option<Box<dyn FnOnce(&Flow<'s>, Sink) + 's>>>>;
+struct Late<'s> {
+    said: Rc<Cell<bool>>,
+    end: Box<dyn FnOnce(Sink) + 's>,
+}
+
+/// A collection that is made when the first sink wants it: what no sink of the pipeline wants is no part of it.
+type Lazy<'s, D> = Rc<LazyCell<Collection<'s, D>, Box<dyn FnOnce() -> Collection<'s, D> + 's>>>;
+
+fn lazy<'s, D>(make: impl FnOnce() -> Collection<'s, D> + 's) -> Lazy<'s, D> {
+    Rc::new(LazyCell::new(Box::new(make)))
+}
 
 impl<'s> Flow<'s> {
     pub(crate) fn new(graph: &Graph<'s>, pipeline: &str) -> Self {
@@ -57,8 +67,7 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// None today: what can be wrong with the topic is known when the job starts.
     pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
-        let collection = self.source::<E, E>(TopicForm::Append, |record| codec::decode::<E>(record));
-        Ok(self.events(collection))
+        Ok(self.events(|flow| flow.source::<E, E>(TopicForm::Append, |record| codec::decode::<E>(record))))
     }
 
     /// Reads a topic that another job writes with `.to(topic(..).tail())`: as [`Flow::read`], but what a replaced process of that job
@@ -85,10 +94,13 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// As [`Flow::read`].
     pub fn read_tail<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
-        let records = self.source::<E, _>(TopicForm::Append, |record| {
-            codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time))
-        });
-        Ok(self.events(operators::in_sequence(&self.graph, &records, name)))
+        let name = name.to_string();
+        Ok(self.events(move |flow| {
+            let records = flow.source::<E, _>(TopicForm::Append, |record| {
+                codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time))
+            });
+            operators::in_sequence(&flow.graph, &records, &name)
+        }))
     }
 
     /// Reads a topic that another job writes with `.to(upsert(..))`, by either kind of lane: the rows of its keys. When a row changes,
@@ -123,8 +135,11 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// As [`Flow::read`].
     pub fn read_upsert<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
-        let rows = self.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record));
-        Ok(self.events(operators::newest(&self.graph, &rows, name, DELETED_KEPT_MS)))
+        let name = name.to_string();
+        Ok(self.events(move |flow| {
+            let rows = flow.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record));
+            operators::newest(&flow.graph, &rows, &name, DELETED_KEPT_MS)
+        }))
     }
 
     fn source<E: Event, D: Data>(
@@ -139,27 +154,30 @@ impl<'s> Flow<'s> {
         distributary_runtime::source::read(&self.graph, (E::TOPIC, form), about.delay_ms, &detail, Arc::new(decode))
     }
 
-    fn events<E: Event>(&self, collection: Collection<'s, E>) -> Stream<'s, E> {
+    fn events<E: Event>(&self, make: impl FnOnce(&Self) -> Collection<'s, E> + 's) -> Stream<'s, E> {
+        let flow = self.clone();
+        let collection = lazy(move || make(&flow));
         Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) }
     }
 
-    /// Late records have a sink whatever the job says: if it says nothing, the pipeline's late topic.
-    fn keep_late<K: Key, V: Data>(&self, refused: Collection<'s, Keyed<K, V>>) -> Late<'s> {
-        let end = move |flow: &Flow<'s>, sink: Sink| {
-            output::to(&flow.graph, &refused, sink.target(SinkRole::Late), |late, _| {
-                Ok(output::Encoded { key: key_text(&late.key), value: encode_json(&late.value)? })
-            });
-        };
-        let late: Late<'s> = Rc::new(RefCell::new(Some(Box::new(end))));
-        self.shared.late.borrow_mut().push(late.clone());
-        late
+    /// Late records have a sink whatever the job says: if it has not `said` where they go, the pipeline's late topic.
+    fn keep_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, said: Rc<Cell<bool>>) {
+        let (flow, refused) = (self.clone(), refused.clone());
+        let end = Box::new(move |sink| flow.write_late(&refused, sink));
+        self.shared.late.borrow_mut().push(Late { said, end });
+    }
+
+    fn write_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, sink: Sink) {
+        output::to(&self.graph, refused, sink.target(SinkRole::Late), |late, _| {
+            Ok(output::Encoded { key: key_text(&late.key), value: encode_json(&late.value)? })
+        });
     }
 
     /// Ends what the job left open: late records and dead letters have sinks that cannot be forgotten.
     pub(crate) fn finish(&self) {
         for late in self.shared.late.take() {
-            if let Some(end) = late.take() {
-                end(self, Sink::topic(format!("{}.late", self.shared.pipeline)));
+            if !late.said.get() {
+                (late.end)(Sink::topic(format!("{}.late", self.shared.pipeline)));
             }
         }
         let name = format!("{}.dead-letters", self.shared.pipeline);
@@ -171,10 +189,10 @@ impl<'s> Flow<'s> {
 /// How the key of a record is found; a pure function of its data.
 type KeyOf<D> = Rc<dyn Fn(&D) -> Option<Vec<u8>>>;
 
-/// A stream of changing records. Every method gives a new one; nothing runs until the job is run.
+/// A stream of changing records. Every method gives a new one. Nothing runs until the job is run, and only what a sink wants does.
 pub struct Stream<'s, D: 'static> {
     flow: Flow<'s>,
-    collection: Collection<'s, D>,
+    collection: Lazy<'s, D>,
     key: Option<KeyOf<D>>,
 }
 
@@ -185,29 +203,31 @@ impl<D: Data> Clone for Stream<'_, D> {
 }
 
 impl<'s, D: Data> Stream<'s, D> {
-    fn with<Out: Data>(&self, collection: Collection<'s, Out>) -> Stream<'s, Out> {
-        Stream { flow: self.flow.clone(), collection, key: None }
+    fn with<Out: Data>(self, make: impl FnOnce(&Flow<'s>, &Collection<'s, D>) -> Collection<'s, Out> + 's) -> Stream<'s, Out> {
+        let Self { flow, collection, .. } = self;
+        let of = flow.clone();
+        Stream { flow, collection: lazy(move || make(&of, &collection)), key: None }
     }
 
     /// One record for each. A closure that panics makes its record a dead letter.
     pub fn map<Out: Data>(self, f: impl Fn(D) -> Out + 'static) -> Stream<'s, Out> {
-        self.with(operators::map(&self.flow.graph, &self.collection, f))
+        self.with(|flow, input| operators::map(&flow.graph, input, f))
     }
 
     /// One record for each; an error makes the record a dead letter with the error as its cause.
     pub fn try_map<Out: Data, E: Display>(self, f: impl Fn(D) -> Result<Out, E> + 'static) -> Stream<'s, Out> {
-        self.with(operators::try_map(&self.flow.graph, &self.collection, f))
+        self.with(|flow, input| operators::try_map(&flow.graph, input, f))
     }
 
     /// The records for which `keep` says so (a `bool`, or a `Result` of one).
     pub fn filter<R: Answer<bool>>(self, keep: impl Fn(&D) -> R + 'static) -> Self {
-        let collection = operators::filter(&self.flow.graph, &self.collection, keep);
-        Self { collection, ..self }
+        let key = self.key.clone();
+        Self { key, ..self.with(|flow, input| operators::filter(&flow.graph, input, keep)) }
     }
 
     /// Any number of records for each.
     pub fn flat_map<I: IntoIterator<Item: Data>>(self, f: impl Fn(D) -> I + 'static) -> Stream<'s, I::Item> {
-        self.with(operators::flat_map(&self.flow.graph, &self.collection, f))
+        self.with(|flow, input| operators::flat_map(&flow.graph, input, f))
     }
 
     /// Any number of records for each, or an error that makes the record a dead letter.
@@ -215,7 +235,7 @@ impl<'s, D: Data> Stream<'s, D> {
         self,
         f: impl Fn(D) -> Result<I, E> + 'static,
     ) -> Stream<'s, I::Item> {
-        self.with(operators::try_flat_map(&self.flow.graph, &self.collection, f))
+        self.with(|flow, input| operators::try_flat_map(&flow.graph, input, f))
     }
 
     /// The first record of each id; those that come again within `horizon` of event time are dropped.
@@ -223,15 +243,19 @@ impl<'s, D: Data> Stream<'s, D> {
     ///
     /// `name` names the state. See [`Stream::dedup`] for events.
     pub fn dedup_by<I: Key>(self, name: &str, horizon: Duration, id: impl Fn(&D) -> I + 'static) -> Self {
-        let outputs = operators::dedup(&self.flow.graph, &self.collection, name, millis(horizon), id);
-        self.flow.keep_late(outputs.late);
-        Self { collection: outputs.results, ..self }
+        let (key, name) = (self.key.clone(), name.to_string());
+        let results = self.with(move |flow, input| {
+            let outputs = operators::dedup(&flow.graph, input, &name, millis(horizon), id);
+            flow.keep_late(&outputs.late, Rc::default());
+            outputs.results
+        });
+        Self { key, ..results }
     }
 
     /// Gives each record the key by which those that belong together meet.
     pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
-        let collection = operators::key_by(&self.flow.graph, &self.collection, key);
-        KeyedStream { flow: self.flow, collection }
+        let Stream { flow, collection, .. } = self.with(|flow, input| operators::key_by(&flow.graph, input, key));
+        KeyedStream { flow, collection }
     }
 
     /// Says which key records have in sinks: it decides their partition, and the row in upsert topics.
@@ -271,7 +295,7 @@ impl<E: Event> Stream<'_, E> {
 /// A stream whose records have a key, and meet by it.
 pub struct KeyedStream<'s, K: 'static, V: 'static> {
     flow: Flow<'s>,
-    collection: Collection<'s, Keyed<K, V>>,
+    collection: Lazy<'s, Keyed<K, V>>,
 }
 
 impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
@@ -283,8 +307,8 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// A running aggregate for each key: at the close of each epoch in which it changed, the old result goes and the new one
     /// comes. `name` names the state.
     pub fn aggregate<A: Aggregate<V>>(self, name: &str, aggregate: A) -> Stream<'s, PerKey<K, A::Output>> {
-        let collection = operators::aggregate(&self.flow.graph, &self.collection, name, aggregate);
-        per_key(self.flow, collection)
+        let name = name.to_string();
+        self.per_key(move |flow, input| operators::aggregate(&flow.graph, input, &name, aggregate))
     }
 
     /// A running value for each key, by a closure that takes each record in (`diff` copies of it; negative: out again).
@@ -294,19 +318,24 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
         init: A,
         step: impl Fn(&mut A, &V, Diff) -> R + 'static,
     ) -> Stream<'s, PerKey<K, A>> {
-        let collection = operators::fold(&self.flow.graph, &self.collection, name, init, step);
-        per_key(self.flow, collection)
+        let name = name.to_string();
+        self.per_key(move |flow, input| operators::fold(&flow.graph, input, &name, init, step))
     }
-}
 
-fn per_key<'s, K: Key, O: Data>(flow: Flow<'s>, collection: Collection<'s, PerKey<K, O>>) -> Stream<'s, PerKey<K, O>> {
-    Stream { flow, collection, key: Some(Rc::new(|result: &PerKey<K, O>| key_text(&result.key))) }
+    fn per_key<O: Data>(
+        self,
+        make: impl FnOnce(&Flow<'s>, &Collection<'s, Keyed<K, V>>) -> Collection<'s, PerKey<K, O>> + 's,
+    ) -> Stream<'s, PerKey<K, O>> {
+        let Self { flow, collection } = self;
+        let key: KeyOf<PerKey<K, O>> = Rc::new(|result| key_text(&result.key));
+        Stream { key: Some(key), ..Stream { flow, collection, key: None }.with(make) }
+    }
 }
 
 /// A keyed stream cut into windows.
 pub struct WindowedStream<'s, K: 'static, V: 'static> {
     flow: Flow<'s>,
-    collection: Collection<'s, Keyed<K, V>>,
+    collection: Lazy<'s, Keyed<K, V>>,
     windows: Tumbling,
 }
 
@@ -315,25 +344,35 @@ impl<'s, K: Key, V: Data> WindowedStream<'s, K, V> {
     /// accepted. `name` names the state. Refused records go to the pipeline's late topic unless
     /// [`Windowed::late_to`] says where else.
     pub fn aggregate<A: Aggregate<V>>(self, name: &str, aggregate: A) -> Windowed<'s, K, A::Output> {
-        let outputs = operators::window(&self.flow.graph, &self.collection, name, self.windows.0, aggregate);
-        let late = self.flow.keep_late(outputs.late);
+        let Self { flow, collection, windows } = self;
+        let (name, said) = (name.to_string(), Rc::<Cell<bool>>::default());
+        let (of, late_said) = (flow.clone(), said.clone());
+        let outputs = Rc::new(LazyCell::new(move || {
+            let outputs = operators::window(&of.graph, &collection, &name, windows.0, aggregate);
+            of.keep_late(&outputs.late, late_said);
+            outputs
+        }));
+        let (of, refused) = (flow.clone(), outputs.clone());
+        let late = Box::new(move |sink: Sink| {
+            said.set(true);
+            of.write_late(&refused.late, sink);
+        });
         let key: KeyOf<PerWindow<K, A::Output>> = Rc::new(|result| key_text(&result.key));
-        Windowed { stream: Stream { flow: self.flow, collection: outputs.results, key: Some(key) }, late }
+        let stream = Stream { flow, collection: lazy(move || outputs.results.clone()), key: Some(key) };
+        Windowed { stream, late }
     }
 }
 
 /// Results of windows, with the records they refused. It is a [`Stream`]: `.map`, `.to` and the rest are called on it.
 pub struct Windowed<'s, K: 'static, O: 'static> {
     stream: Stream<'s, PerWindow<K, O>>,
-    late: Late<'s>,
+    late: Box<dyn FnOnce(Sink) + 's>,
 }
 
 impl<'s, K: Key, O: Data> Windowed<'s, K, O> {
     /// Sends the refused records, unchanged, to this sink instead of the pipeline's late topic.
     pub fn late_to(self, sink: Sink) -> Stream<'s, PerWindow<K, O>> {
-        if let Some(end) = self.late.take() {
-            end(&self.stream.flow, sink);
-        }
+        (self.late)(sink);
         self.stream
     }
 

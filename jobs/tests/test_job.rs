@@ -1,6 +1,8 @@
 //! Goal: the face of the architecture page works as it stands there, and a crash changes nothing.
 
+use distributary::run::pipeline;
 use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, job, secs, sum, topic, tumbling, upsert};
+use distributary_runtime::engine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -55,6 +57,22 @@ fn a_crash_changes_nothing() {
     rough.advance_to(secs(60));
     assert_eq!(calm.rows("fraud.spend"), rough.rows("fraud.spend"));
     assert_eq!(calm.rows("fraud.spend").len(), 8);
+}
+
+/// Two chains of one stream, and only one of them ends in a sink.
+#[test]
+fn what_no_sink_wants_is_no_part_of_the_plan() {
+    let half = |flow: &Flow<'_>| {
+        let payments = flow.read::<Payment>()?;
+        let by_user = payments.clone().key_by(|p| p.user_id.clone());
+        by_user.window(tumbling(secs(10))).aggregate("nobody's", count()).map(|result| result.value);
+        payments.filter(|p| p.amount_cents > 5).to(topic("large"));
+        Ok(())
+    };
+    let plan = engine::plan(&pipeline(Job::new("half", "fraud", "", half))).unwrap();
+    let kinds: Vec<&str> = plan.nodes.iter().map(|node| node.kind.as_str()).collect();
+    assert_eq!(kinds, ["source", "filter", "sink", "dead-letters"]);
+    assert_eq!(plan.states().count(), 0);
 }
 
 /// A topic cannot be both: known when the job starts, and said at once, not when the test has waited long enough.
