@@ -4,9 +4,11 @@
 //! - [`kafka`]: the shared bus for real, Apache Kafka.
 //! - [`conformance`]: the behaviour of a bus as a list of cases, run against every implementation.
 //! - [`sinks`]: what a lane writes to: topics of the bus, JSON-lines files, the terminal, memory.
+//! - [`lake`]: tables of Parquet files on an object store, another thing that lanes write to.
 
 pub mod conformance;
 pub mod kafka;
+pub mod lake;
 mod rules;
 pub mod sinks;
 pub mod sqlite;

@@ -67,6 +67,14 @@ pub enum Error {
         /// The store's own error.
         source: object_store::Error,
     },
+    /// A store outside could not be reached or failed; the same call may succeed later.
+    #[error("{what}: {reason}")]
+    Unavailable {
+        /// What was being done, and where.
+        what: String,
+        /// The store's own words.
+        reason: String,
+    },
     /// A file or socket failed.
     #[error("{what}: {source}")]
     Io {
@@ -90,7 +98,7 @@ impl Error {
         match self {
             Self::Fenced { .. } => Response::StopProcess,
             Self::Bus(e) => e.response(),
-            Self::Store { .. } => Response::Retry,
+            Self::Store { .. } | Self::Unavailable { .. } => Response::Retry,
             Self::NotDefinite { .. }
             | Self::Refused { .. }
             | Self::Damaged { .. }

@@ -89,6 +89,12 @@ impl Origin {
     pub fn position(self) -> Option<(u16, u32, u64)> {
         (self.major & OPERATOR == 0).then_some(((self.major >> 32) as u16, self.major as u32, self.minor))
     }
+
+    /// The path through the fan-outs the record went through, 16 bits a level; 0 without any.
+    #[must_use]
+    pub fn sub(self) -> u64 {
+        self.sub
+    }
 }
 
 /// `source/partition@offset`, or `operator#key-hash@window`, then `.sub` where a fan-out happened. Holds no data.

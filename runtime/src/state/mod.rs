@@ -22,7 +22,7 @@ pub use manifest::{Manifest, ManifestHead, StateManifest, garbage, orphans};
 pub use name::{parse_manifest_name, parse_token, pipeline_prefix};
 pub use object::{ObjectHeader, ObjectWriter, SliceRef, StateObject, Written};
 pub use slice::{Entries, Slice, SliceKind};
-pub use store::{CheckpointStore, Report, Stored};
+pub use store::{CheckpointStore, Report, Stored, create_durably};
 
 use crate::error::Result;
 use crate::plan::StateNode;

@@ -264,7 +264,10 @@ fn failed(what: &str, name: &str) -> impl Fn(StoreError) -> Error {
 }
 
 /// Makes a directory and those above it, each of them durable in its parent.
-fn create_durably(directory: &std::path::Path) -> std::io::Result<()> {
+///
+/// # Errors
+/// The file system refused.
+pub fn create_durably(directory: &std::path::Path) -> std::io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }

@@ -1,0 +1,233 @@
+//! A lane's end of a table's log, in Delta Lake's format.
+//!
+//! A commit is one version of the log: files, the lane's `txn` (its name and the marker's epoch) and the lane's entry, a
+//! domain metadata of its own (`distributary.lane.<name>`) with token and marker. It stands or it does not, because a
+//! version's object is only ever created. The entry that a commit is compared with is always that of the version it is
+//! built on: whoever was first makes the other one read again, and decide again.
+//!
+//! - *Twice*, *out of order*: a commit whose `previous` is not the marker of the entry is refused as fenced.
+//! - *Two incarnations*: the older one finds another token in the entry, now or behind its next conflict.
+//! - *A lost answer*: a version that was written although the writer was told otherwise is found behind the conflict that
+//!   the next try runs into, or by the fence that follows an error. A request that is still on its way can only become the
+//!   version it was meant for, and nothing is written behind that version before it is taken.
+
+use super::create::{WRITER, check, create};
+use super::log::{LaneEntry, NewFile, TableCommit, TableLog, TableSnapshot};
+use super::scan;
+use super::schema::{EVENT_DATE, EVENT_HOUR};
+use super::spec::TableSpec;
+use super::store::{TableStore, failed, unavailable};
+use delta_kernel::committer::FileSystemCommitter;
+use delta_kernel::expressions::Scalar;
+use delta_kernel::transaction::{CommitResult, Transaction, UpdateTableOperation};
+use delta_kernel::{FileMeta, KernelError, KernelResult, Snapshot, SnapshotRef};
+use delta_kernel_default_engine::build_add_file_metadata;
+use delta_kernel_default_engine::parquet::DataFileMetadata;
+use distributary_runtime::bus::{BusError, Marker, Token};
+use distributary_runtime::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Conflicts before a step gives up. Every one of them is a step of another lane or incarnation that stands; a table has a
+/// few of those, so more than this many in a row is a store that does not tell the truth.
+const CONFLICTS_MAX: usize = 64;
+/// Versions between two checkpoints of the log. A reader opens the newest and every version behind it; at an epoch of ten
+/// seconds this is one every eight minutes.
+const CHECKPOINT_EVERY: u64 = 50;
+
+/// The log of one Delta table as one lane sees it.
+pub struct DeltaLog {
+    store: TableStore,
+    spec: Arc<TableSpec>,
+    lane: String,
+    /// What is known of the table; `None` before the first look and after a doubtful answer.
+    view: Option<View>,
+}
+
+/// A version, and what it says of the lane.
+struct View {
+    snapshot: SnapshotRef,
+    entry: Option<LaneEntry>,
+}
+
+/// What a step makes of the entry it finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// What was to be written stands already.
+    Stands,
+    /// The lane is somebody else's, or elsewhere.
+    Fenced,
+    /// Write this entry.
+    Write(LaneEntry),
+}
+
+/// How often the step has tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Try {
+    First,
+    BehindConflict,
+}
+
+impl DeltaLog {
+    /// The log of the table of `spec` on `store`, for the lane of this name: unique in the table.
+    pub fn new(store: TableStore, spec: Arc<TableSpec>, lane: impl Into<String>) -> Self {
+        Self { store, spec, lane: lane.into(), view: None }
+    }
+
+    fn domain(&self) -> String {
+        format!("distributary.lane.{}", self.lane)
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} table `{}` at {}", self.spec.name(), self.spec.url())
+    }
+
+    /// The newest version, and the lane's entry in it.
+    fn read(&self) -> Result<View> {
+        let (engine, what) = (self.store.engine(), self.doing("reading"));
+        let failed = |e: KernelError| failed(&what, &e);
+        let snapshot = Snapshot::builder_for(self.spec.url()).build(engine).map_err(failed)?;
+        check(&snapshot, &self.spec)?;
+        let damaged = |what: String| Error::Damaged { object: self.doing("log of"), what };
+        let entry = snapshot.get_domain_metadata(&self.domain(), engine).map_err(failed)?;
+        let entry: Option<LaneEntry> = entry
+            .map(|text| serde_json::from_str(&text).map_err(|e| damaged(format!("entry of lane `{}`: {e}", self.lane))))
+            .transpose()?;
+        let transaction = snapshot.get_app_id_version(&self.lane, engine).map_err(failed)?;
+        let marked = entry.and_then(|entry| entry.marker).map(|marker| marker.epoch.0);
+        if transaction.map(i64::cast_unsigned) != marked {
+            return Err(damaged(format!("lane `{}`: txn {transaction:?} beside the marker {marked:?}", self.lane)));
+        }
+        Ok(View { snapshot, entry })
+    }
+
+    /// Takes a step, however often others are first. The view behind it is that of the version it wrote or found.
+    fn step(&mut self, view: View, changes: &Changes<'_>, decide: impl Fn(Option<LaneEntry>, Try) -> Step) -> Result<()> {
+        let (mut view, mut tried) = (view, Try::First);
+        for _ in 0..CONFLICTS_MAX {
+            match decide(view.entry, tried) {
+                Step::Stands => {
+                    self.view = Some(view);
+                    return Ok(());
+                }
+                Step::Fenced => return Err(BusError::Fenced { lane: self.lane.clone() }.into()),
+                Step::Write(entry) => match self.write(view.snapshot, entry, changes)? {
+                    Some(snapshot) => {
+                        self.view = Some(View { snapshot, entry: Some(entry) });
+                        return Ok(());
+                    }
+                    None => (view, tried) = (self.read()?, Try::BehindConflict),
+                },
+            }
+        }
+        Err(unavailable(&self.doing("committing to"), &format!("others were first {CONFLICTS_MAX} times in a row")))
+    }
+
+    /// One try. `None` when the version was taken.
+    fn write(&self, base: SnapshotRef, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
+        let what = self.doing("committing to");
+        let failed = |e: KernelError| failed(&what, &e);
+        let transaction = self.transaction(base, entry, changes).map_err(failed)?;
+        match transaction.commit(self.store.engine()).map_err(failed)? {
+            CommitResult::Committed(done) => match done.post_commit_snapshot() {
+                Some(snapshot) => Ok(Some(snapshot.clone())),
+                None => self.read().map(|view| Some(view.snapshot)),
+            },
+            CommitResult::Conflicted(_) => Ok(None),
+            CommitResult::Retryable(transaction) => Err(failed(transaction.error)),
+        }
+    }
+
+    fn transaction(&self, base: SnapshotRef, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
+        let engine = self.store.engine();
+        let text = serde_json::to_string(&entry).map_err(KernelError::generic_err)?;
+        let data_change = !changes.adds.is_empty() || !changes.removes.is_empty();
+        let mut builder = base
+            .clone()
+            .update_table(UpdateTableOperation::StreamingUpdate, WRITER, data_change)
+            .with_domain_metadata(self.domain(), text);
+        if let Some(marker) = entry.marker {
+            builder = builder.with_transaction_id(&self.lane, marker.epoch.0.cast_signed());
+        }
+        let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
+        for batch in scan::only(&base, engine, changes.removes)? {
+            transaction.remove_files(batch);
+        }
+        if !changes.adds.is_empty() {
+            let state = transaction.write_state()?;
+            for file in changes.adds {
+                let (date, hour) = (file.hour.0.div_euclid(24), file.hour.0.rem_euclid(24));
+                let values = [(EVENT_DATE.into(), Scalar::Date(date)), (EVENT_HOUR.into(), Scalar::Integer(hour))];
+                let context = state.write_context_builder().with_partition_values(HashMap::from(values)).build()?;
+                let url = self.spec.url().join(&file.path)?;
+                let data = FileMeta::new(url, file.closed_at.0, file.size_bytes);
+                let data = DataFileMetadata::new(data, file.statistics.clone());
+                transaction.add_files(build_add_file_metadata(data, &context)?);
+            }
+        }
+        Ok(transaction)
+    }
+
+    /// A checkpoint that does not succeed costs readers a little time: the next one takes its place.
+    fn checkpoint(&mut self) {
+        let Some(view) = self.view.as_mut().filter(|v| v.snapshot.version() % CHECKPOINT_EVERY == 0) else { return };
+        match view.snapshot.checkpoint(self.store.engine(), None) {
+            Ok((_, snapshot)) => view.snapshot = snapshot,
+            Err(error) => tracing::warn!(table = self.spec.name(), %error, "the log has no new checkpoint"),
+        }
+    }
+}
+
+impl TableLog for DeltaLog {
+    fn snapshot(&mut self) -> Result<TableSnapshot> {
+        create(&self.store, &self.spec)?;
+        let view = self.read()?;
+        let files = scan::files(&view.snapshot, self.store.engine());
+        let files = files.map_err(|e| failed(&self.doing("reading"), &e))?;
+        let snapshot = TableSnapshot { version: view.snapshot.version(), lane: view.entry, files };
+        self.view = Some(view);
+        Ok(snapshot)
+    }
+
+    fn fence(&mut self, token: Token) -> Result<Option<Marker>> {
+        create(&self.store, &self.spec)?;
+        let view = self.read()?;
+        self.step(view, &Changes { adds: &[], removes: &[] }, |entry, _| fencing(entry, token))?;
+        Ok(self.view.as_ref().and_then(|view| view.entry).and_then(|entry| entry.marker))
+    }
+
+    fn commit(&mut self, commit: &TableCommit<'_>) -> Result<u64> {
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => self.read()?,
+        };
+        let changes = Changes { adds: commit.adds, removes: commit.removes };
+        self.step(view, &changes, |entry, tried| committing(entry, tried, commit))?;
+        self.checkpoint();
+        Ok(self.view.as_ref().map_or(0, |view| view.snapshot.version()))
+    }
+}
+
+struct Changes<'a> {
+    adds: &'a [NewFile],
+    removes: &'a [String],
+}
+
+/// What a fence makes of the entry it finds.
+fn fencing(entry: Option<LaneEntry>, token: Token) -> Step {
+    match entry {
+        Some(found) if found.token > token => Step::Fenced,
+        Some(found) if found.token == token => Step::Stands,
+        found => Step::Write(LaneEntry { token, marker: found.and_then(|entry| entry.marker) }),
+    }
+}
+
+/// What a commit makes of the entry it finds. Only behind a conflict can what it finds be its own.
+fn committing(entry: Option<LaneEntry>, tried: Try, commit: &TableCommit<'_>) -> Step {
+    let wanted = LaneEntry { token: commit.token, marker: Some(commit.marker) };
+    match entry {
+        Some(found) if tried == Try::BehindConflict && found == wanted => Step::Stands,
+        Some(found) if found.token == commit.token && found.marker == commit.previous => Step::Write(wanted),
+        _ => Step::Fenced,
+    }
+}

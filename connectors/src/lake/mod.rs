@@ -1,0 +1,47 @@
+//! Tables: Parquet files on an object store and a log of Delta Lake's beside them, which every engine reads.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`TableSpec`] | what a table is: name, folder, columns; which rows fit it |
+//! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
+//! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
+//! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
+//!
+//! In a table's folder:
+//!
+//! ```text
+//! _delta_log/00000000000000000000.json             one object a version, and a checkpoint now and then
+//! event_date=2026-01-02/event_hour=05/part-7-0-5b..e1.parquet     part-<epoch>-<lane>-<hash of the content>
+//! ```
+//!
+//! A row lies in the hour of its event time, however late it comes. Beside its own columns it has a struct `_origin` (source,
+//! partition, offset, path through fan-outs, epoch, generation), by which it can be followed back to the bus.
+//!
+//! The log is kept for long and read by all, so that nothing in it may name a subject: statistics only of numbers, days and
+//! times that name none, hours as the only partitions, nothing in the history but the name of this program.
+//!
+//! Files are never replaced and never deleted here: what a commit that failed has left behind stays until somebody cleans up.
+
+mod check;
+mod create;
+mod decode;
+mod delta;
+mod log;
+mod origin;
+mod rows;
+mod scan;
+mod schema;
+mod sink;
+mod spec;
+mod store;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::Misfit;
+pub use delta::DeltaLog;
+pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
+pub use sink::TableSink;
+pub use spec::{Column, ColumnType, Role, TableSpec};
+pub use store::TableStore;

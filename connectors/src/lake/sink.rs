@@ -1,0 +1,100 @@
+//! A row table as a sink: a run of epochs becomes visible as one version of the table, together with the lane's marker.
+//!
+//! - *Twice*, *out of order*: a commit whose `previous` is not the lane's marker is refused as fenced.
+//! - *After a crash* between the data files and the commit no reader sees them; they stay in the folder as garbage. The run
+//!   that is replayed writes files of the same names and contents if it covers the same epochs, and others if not.
+//! - *Two incarnations*: the older one is refused from the other's fence on, whichever of them is the faster.
+//! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
+
+use super::delta::DeltaLog;
+use super::log::{NewFile, TableCommit, TableLog};
+use super::rows::RowWriter;
+use super::spec::TableSpec;
+use super::store::TableStore;
+use distributary_runtime::bus::{BusError, Marker, Token};
+use distributary_runtime::error::Result;
+use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
+use std::sync::Arc;
+
+/// A row table. See the module for what it promises.
+///
+/// The value of a result is the JSON of one row, checked as [`TableSpec::check`] does; n copies are n rows. A result that is
+/// taken back is refused.
+#[derive(Clone)]
+pub struct TableSink {
+    spec: Arc<TableSpec>,
+    store: TableStore,
+}
+
+impl TableSink {
+    /// The table of `spec` on `store`; created at the first fence.
+    #[must_use]
+    pub fn new(spec: TableSpec, store: TableStore) -> Self {
+        Self { spec: Arc::new(spec), store }
+    }
+}
+
+impl LaneGroup for TableSink {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    fn open(&self, context: &LaneContext) -> Result<Box<dyn LaneSink>> {
+        let name = format!("{}/{}/{}", context.pipeline, self.spec.name(), context.lane);
+        let log = DeltaLog::new(self.store.clone(), self.spec.clone(), name.clone());
+        let rows = RowWriter::new(self.spec.clone(), self.store.clone(), context.lane)?;
+        Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None }))
+    }
+}
+
+struct TableLane {
+    name: String,
+    rows: RowWriter,
+    log: Box<dyn TableLog>,
+    token: Option<Token>,
+    /// Files that were written ahead; kept until their commit stands, however often it is tried.
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    marker: Marker,
+    files: Vec<NewFile>,
+}
+
+impl LaneSink for TableLane {
+    fn fence(&mut self, token: Token) -> Result<Option<Marker>> {
+        let marker = self.log.fence(token)?;
+        self.token = Some(token);
+        Ok(marker)
+    }
+
+    fn prepare(&mut self, run: &Run) -> Result<()> {
+        self.owner()?;
+        self.prepared = Some(Prepared { marker: run.marker, files: self.rows.write(run)? });
+        Ok(())
+    }
+
+    fn commit(&mut self, run: &Run) -> Result<()> {
+        let token = self.owner()?;
+        let prepared = match self.prepared.take().filter(|prepared| prepared.marker == run.marker) {
+            Some(prepared) => prepared,
+            None => Prepared { marker: run.marker, files: self.rows.write(run)? },
+        };
+        let prepared = self.prepared.insert(prepared);
+        self.log.commit(&TableCommit {
+            token,
+            previous: run.previous,
+            marker: run.marker,
+            adds: &prepared.files,
+            removes: &[],
+        })?;
+        self.prepared = None;
+        Ok(())
+    }
+}
+
+impl TableLane {
+    fn owner(&self) -> Result<Token> {
+        self.token.ok_or_else(|| BusError::Fenced { lane: self.name.clone() }.into())
+    }
+}

@@ -1,0 +1,95 @@
+//! The object store a table stands on, and the engine that reads and writes its log there.
+
+use delta_kernel::object_store::local::LocalFileSystem;
+use delta_kernel::object_store::path::Path;
+use delta_kernel::object_store::{DynObjectStore, ObjectStoreExt as _};
+use delta_kernel::{Engine, KernelError};
+use delta_kernel_default_engine::executor::TaskExecutor as _;
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
+use delta_kernel_default_engine::storage::store_from_url_opts;
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use distributary_runtime::error::{Error, Result};
+use std::fmt::Display;
+use std::sync::Arc;
+use url::Url;
+
+/// Threads that wait for the store. Two, because a checkpoint of the log reads on one while it writes on the other.
+const THREADS: usize = 2;
+/// Threads for calls to the file system that block; a lane does one thing after the other.
+const BLOCKING_THREADS_MAX: usize = 8;
+
+/// An object store; clones share it.
+#[derive(Clone)]
+pub struct TableStore {
+    objects: Arc<DynObjectStore>,
+    executor: Arc<TokioMultiThreadExecutor>,
+    engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
+}
+
+impl TableStore {
+    /// The store that an address names: `file:///dir`, `memory:///` (a new and empty one), or one of a cloud, with the
+    /// options of that cloud. What a folder has taken survives a power failure.
+    ///
+    /// # Errors
+    /// There is no such kind of store, or an option is wrong.
+    pub fn open(url: &Url, options: &[(String, String)]) -> Result<Self> {
+        if url.scheme() == "file" {
+            return Self::new(Arc::new(LocalFileSystem::new().with_fsync(true)));
+        }
+        let options = options.iter().map(|(name, value)| (name, value.clone()));
+        let objects = store_from_url_opts(url, options).map_err(|e| {
+            let what = format!("no object store at `{url}`: {}", reason(&e));
+            Error::refused(what, "use file:///dir or s3://bucket/dir, and check the options")
+        })?;
+        Self::new(objects)
+    }
+
+    /// A store that is there already.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn new(objects: Arc<DynObjectStore>) -> Result<Self> {
+        let executor = TokioMultiThreadExecutor::new_owned_runtime(Some(THREADS), Some(BLOCKING_THREADS_MAX))
+            .map_err(|e| Error::refused(format!("no threads for an object store: {}", reason(&e)), "raise the system's limit"))?;
+        let executor = Arc::new(executor);
+        let engine = DefaultEngineBuilder::new(objects.clone()).with_task_executor(executor.clone()).build();
+        Ok(Self { objects, executor, engine: Arc::new(engine) })
+    }
+
+    pub(super) fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
+    }
+
+    /// Writes an object as a whole; one of that name is replaced.
+    pub(super) fn put(&self, url: &Url, bytes: Vec<u8>) -> Result<()> {
+        let path = Path::from_url_path(url.path());
+        let path = path.map_err(|e| Error::refused(format!("`{url}` names no object: {e}"), "choose another folder"))?;
+        let objects = self.objects.clone();
+        let put = self.executor.block_on(async move { objects.put(&path, bytes.into()).await });
+        put.map(drop).map_err(|e| unavailable(&format!("writing {url}"), &e))
+    }
+}
+
+/// What an error of the kernel means for the caller.
+pub(super) fn failed(what: &str, error: &KernelError) -> Error {
+    match error {
+        // Only with RUST_BACKTRACE.
+        KernelError::Backtraced { source, .. } => failed(what, source),
+        KernelError::ObjectStore(e) => unavailable(what, e),
+        KernelError::IOError(e) => unavailable(what, e),
+        KernelError::Reqwest(e) => unavailable(what, e),
+        KernelError::Unsupported(_) => Error::refused(format!("{what}: {error}"), "write to a table of our own"),
+        other => Error::Damaged { object: what.into(), what: other.to_string() },
+    }
+}
+
+pub(super) fn unavailable(what: &str, reason: &impl Display) -> Error {
+    Error::Unavailable { what: what.into(), reason: reason.to_string() }
+}
+
+fn reason(error: &KernelError) -> String {
+    match error {
+        KernelError::Backtraced { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,170 @@
+//! Commits that come twice, out of order, by two incarnations, and on a store that fails.
+
+use super::faulty::Fault;
+use super::*;
+use distributary_runtime::response::Response;
+use distributary_runtime::sink::Guarantee;
+
+#[test]
+fn a_run_is_one_version_and_its_marker_comes_back() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    assert_eq!(TableSink::new(stage.spec.clone(), stage.store.clone()).guarantee(), Guarantee::ExactlyOnce);
+    assert_eq!(lane.fence(Token(4)).unwrap(), None);
+    let before = stage.snapshot().version;
+    lane.commit(&run(None, vec![(1, vec![payment(1, THREE), payment(2, THREE + HOUR_MS)]), (2, vec![payment(3, THREE)])]))
+        .unwrap();
+    assert_eq!((stage.snapshot().version, stage.ids()), (before + 1, vec![1, 2, 3]));
+    lane.commit(&run(Some(2), vec![(3, vec![])])).unwrap();
+    assert_eq!(stage.lane(0).fence(Token(4)).unwrap(), Some(marker(3)), "a marker stands also where nothing was to be written");
+}
+
+#[test]
+fn a_commit_that_comes_twice_or_out_of_order_is_refused() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    is_fenced(lane.commit(&run(None, vec![(1, vec![])])));
+    is_fenced(lane.prepare(&run(None, vec![(1, vec![])])));
+    lane.fence(Token(0)).unwrap();
+    let first = run(None, vec![(1, vec![payment(1, THREE)])]);
+    lane.commit(&first).unwrap();
+    is_fenced(lane.commit(&first));
+    is_fenced(lane.commit(&run(Some(2), vec![(3, vec![payment(2, THREE)])])));
+    assert_eq!((stage.ids(), lane.fence(Token(0)).unwrap()), (vec![1], Some(marker(1))));
+    lane.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)])])).unwrap();
+    assert_eq!(stage.ids(), [1, 2]);
+}
+
+#[test]
+fn what_is_prepared_is_seen_by_nobody_before_its_commit_and_never_if_none_comes() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(0)).unwrap();
+    let first = run(None, vec![(1, vec![payment(1, THREE)])]);
+    lane.prepare(&first).unwrap();
+    let written = stage.objects();
+    assert!(written.iter().any(|path| path.contains("/part-1-0-")) && stage.ids().is_empty(), "{written:?}");
+    drop(lane);
+    let mut lane = stage.lane(0);
+    assert_eq!(lane.fence(Token(1)).unwrap(), None, "crashed");
+    lane.prepare(&first).unwrap();
+    lane.commit(&first).unwrap();
+    assert_eq!(stage.ids(), [1]);
+    let parts = |objects: Vec<String>| objects.into_iter().filter(|path| path.contains("part-")).collect::<Vec<_>>();
+    assert_eq!(parts(stage.objects()), parts(written), "the same run is the same file");
+    lane.prepare(&run(Some(1), vec![(2, vec![payment(2, THREE)])])).unwrap();
+    lane.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)]), (3, vec![payment(3, THREE)])])).unwrap();
+    assert_eq!(stage.ids(), [1, 2, 3], "another run than the prepared one");
+}
+
+#[test]
+fn after_a_restart_the_old_incarnation_writes_nothing() {
+    let stage = stage(payments());
+    let (mut old, mut other_lane) = (stage.lane(0), stage.lane(1));
+    old.fence(Token(3)).unwrap();
+    other_lane.fence(Token(3)).unwrap();
+    old.commit(&run(None, vec![(1, vec![payment(1, THREE)])])).unwrap();
+    let mut new = stage.lane(0);
+    assert_eq!(new.fence(Token(8)).unwrap(), Some(marker(1)));
+    is_fenced(old.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)])])));
+    is_fenced(old.fence(Token(3)));
+    new.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)])])).unwrap();
+    other_lane.commit(&run(None, vec![(1, vec![payment(9, THREE)])])).unwrap();
+    assert_eq!(stage.ids(), [1, 2, 9]);
+}
+
+/// Three incarnations, one after the other, while their predecessors go on; and a second lane that is in everybody's way.
+#[test]
+fn incarnations_that_race_leave_each_epoch_once() {
+    const EPOCHS: u64 = 60;
+    let stage = stage(payments());
+    let goes_on = |token: u64, from: u64, mut lane: Box<dyn LaneSink>| {
+        let found = lane.fence(Token(token)).map(|marker| marker.map_or(0, |m| m.epoch.0));
+        let mut last = match found {
+            Ok(last) => last,
+            // A newer one was first.
+            Err(error) => return assert_eq!(error.response(), Response::StopProcess, "{error}"),
+        };
+        while last < EPOCHS {
+            let epoch = run((last > 0).then_some(last), vec![(last + 1, vec![payment(from + last + 1, THREE)])]);
+            match lane.commit(&epoch) {
+                Ok(()) => last += 1,
+                Err(error) => return assert_eq!(error.response(), Response::StopProcess, "{error}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for token in [1, 2, 3] {
+            let lane = stage.lane(0);
+            scope.spawn(move || goes_on(token, 0, lane));
+        }
+        let lane = stage.lane(1);
+        scope.spawn(move || goes_on(1, 1_000, lane));
+    });
+    let expected: Vec<_> = (1..=EPOCHS).chain(1_001..=1_000 + EPOCHS).map(u64::cast_signed).collect();
+    assert_eq!(stage.ids(), expected);
+    assert_eq!(stage.lane(0).fence(Token(3)).unwrap(), Some(marker(EPOCHS)));
+}
+
+#[test]
+fn a_lost_answer_is_found_to_stand() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    // The client asked again by itself: the version is taken, by itself.
+    stage.objects.fail_next_put("_delta_log", Fault::AnswerLostThenRetried);
+    lane.commit(&run(None, vec![(1, vec![payment(1, THREE)])])).unwrap();
+    // It gave up: the runtime fences again and compares.
+    stage.objects.fail_next_put("_delta_log", Fault::AnswerLost);
+    let second = run(Some(1), vec![(2, vec![payment(2, THREE)])]);
+    let error = lane.commit(&second).unwrap_err();
+    assert_eq!((error.response(), lane.fence(Token(1)).unwrap()), (Response::Retry, Some(marker(2))), "{error}");
+    lane.commit(&run(Some(2), vec![(3, vec![payment(3, THREE)])])).unwrap();
+    assert_eq!((stage.ids(), stage.objects.faults_left()), (vec![1, 2, 3], 0));
+}
+
+#[test]
+fn a_request_that_arrives_late_finds_its_version_taken() {
+    let stage = stage(payments());
+    let (mut old, mut new) = (stage.lane(0), stage.lane(0));
+    old.fence(Token(1)).unwrap();
+    let late = format!("_delta_log/{:020}.json", stage.snapshot().version + 1);
+    new.fence(Token(2)).unwrap();
+    let path = Path::from_url_path(stage.spec.url().join(&late).unwrap().path()).unwrap();
+    let create = delta_kernel::object_store::PutMode::Create;
+    let put = block_on(stage.objects.put_opts(&path, "{}".into(), create.into()));
+    assert!(matches!(put, Err(delta_kernel::object_store::Error::AlreadyExists { .. })), "{put:?}");
+    is_fenced(old.commit(&run(None, vec![(1, vec![payment(1, THREE)])])));
+}
+
+#[test]
+fn what_failed_is_tried_again_and_stands_once() {
+    for place in ["part-", "_delta_log"] {
+        let stage = stage(payments());
+        let mut lane = stage.lane(0);
+        lane.fence(Token(1)).unwrap();
+        let first = run(None, vec![(1, vec![payment(1, THREE)])]);
+        for _ in 0..2 {
+            stage.objects.fail_next_put(place, Fault::Before);
+            let error = lane.commit(&first).unwrap_err();
+            assert_eq!(error.response(), Response::Retry, "{error}");
+            assert_eq!(lane.fence(Token(1)).unwrap(), None);
+        }
+        lane.commit(&first).unwrap();
+        assert_eq!((stage.ids(), stage.objects.faults_left()), (vec![1], 0));
+    }
+}
+
+#[test]
+fn creating_a_table_may_fail_and_its_answer_may_be_lost() {
+    for fault in [Fault::Before, Fault::AnswerLost, Fault::AnswerLostThenRetried] {
+        let stage = stage(payments());
+        stage.objects.fail_next_put("_delta_log", fault);
+        let mut lane = stage.lane(0);
+        let tried = lane.fence(Token(1)).map_err(|e| e.response());
+        assert_eq!(tried, if fault == Fault::AnswerLostThenRetried { Ok(None) } else { Err(Response::Retry) });
+        lane.fence(Token(1)).unwrap();
+        lane.commit(&run(None, vec![(1, vec![payment(1, THREE)])])).unwrap();
+        assert_eq!(stage.ids(), [1]);
+    }
+}

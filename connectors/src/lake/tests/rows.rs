@@ -1,0 +1,172 @@
+//! What stands in the files.
+
+use super::*;
+use delta_kernel::arrow::array::AsArray;
+use delta_kernel::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+
+fn write(stage: &Stage, records: Vec<OutRecord>) -> Result<(), Error> {
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    lane.commit(&run(None, vec![(1, records)]))
+}
+
+#[test]
+fn a_row_says_what_it_is_and_where_it_comes_from() {
+    let stage = stage(payments());
+    let child = OutRecord { origin: Origin::record(1, 3, 41).child(4).unwrap(), ..payment(41, THREE) };
+    let group = OutRecord { origin: Origin::group(7, 0xdead_beef, 5), ..payment(42, THREE) };
+    write(&stage, vec![child, group]).unwrap();
+    assert_eq!(
+        stage.rows(),
+        [
+            json!({"id": 41, "user": "user-41", "at": "2026-01-02T03:00:00Z",
+                "_origin": {"source": 1, "partition": 3, "offset": 41, "sub": 5, "epoch": 1, "generation": 2}}),
+            json!({"id": 42, "user": "user-42", "at": "2026-01-02T03:00:00Z",
+                "_origin": {"sub": 0, "epoch": 1, "generation": 2}}),
+        ]
+    );
+}
+
+#[test]
+fn rows_lie_in_the_hour_of_their_event_time_also_late_ones() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    let border = vec![payment(1, THREE - 1), payment(2, THREE), payment(3, THREE + HOUR_MS - 1), payment(4, THREE + HOUR_MS)];
+    lane.commit(&run(None, vec![(1, border)])).unwrap();
+    let late = vec![payment(5, THREE + 7), payment(6, THREE - 30 * HOUR_MS), payment(7, -1)];
+    lane.commit(&run(Some(1), vec![(2, late), (3, vec![payment(8, THREE + 8)])])).unwrap();
+    let found: Vec<_> = stage
+        .snapshot()
+        .files
+        .iter()
+        .map(|file| {
+            let (folder, name) = file.path.rsplit_once('/').unwrap();
+            let ids: Vec<_> = as_json(&stage.file(&file.path)).iter().map(|row| row["id"].as_u64().unwrap()).collect();
+            assert_eq!(file.rows, ids.len() as u64);
+            (folder.to_string(), name.split('-').nth(1).unwrap().to_string(), ids)
+        })
+        .collect();
+    let at = |day: &str, hour: &str, epoch: &str, ids: &[u64]| {
+        (format!("event_date={day}/event_hour={hour}"), epoch.to_string(), ids.to_vec())
+    };
+    assert_eq!(
+        found,
+        [
+            at("1969-12-31", "23", "3", &[7]),
+            at("2025-12-31", "21", "3", &[6]),
+            at("2026-01-02", "02", "1", &[1]),
+            at("2026-01-02", "03", "1", &[2, 3]),
+            at("2026-01-02", "03", "3", &[5, 8]),
+            at("2026-01-02", "04", "1", &[4]),
+        ]
+    );
+}
+
+#[test]
+fn n_copies_are_n_rows_and_none_is_none() {
+    let stage = stage(payments());
+    let copies = |id, diff| OutRecord { diff, ..payment(id, THREE) };
+    write(&stage, vec![copies(1, 2), copies(2, 0), copies(3, 1)]).unwrap();
+    assert_eq!(stage.ids(), [1, 1, 3]);
+}
+
+#[test]
+fn a_row_that_is_taken_back_is_refused_and_nothing_is_written() {
+    let stage = stage(payments());
+    let error = write(&stage, vec![payment(1, THREE), OutRecord { diff: -1, ..payment(2, THREE) }]).unwrap_err();
+    assert!(error.to_string().contains("row 1/3@2 is taken back"), "{error}");
+    assert_eq!((stage.ids(), stage.snapshot().lane.unwrap().marker), (vec![], None));
+    let error = write(&stage, vec![OutRecord { diff: i64::MAX, ..payment(2, THREE) }]).unwrap_err();
+    assert!(error.to_string().contains("more than 16777216 rows"), "{error}");
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_named_by_origin_field_and_reason() {
+    let time = |at: Value| json!({"id": 1, "user": "secret", "at": at});
+    for (row, expected) in [
+        (Some(time(json!("secret")).to_string()), "row 1/3@9: `at` is no time of RFC 3339 with an offset"),
+        (Some(json!({"id": "secret", "at": 1}).to_string()), "row 1/3@9: `id` is no number"),
+        (Some(json!({"user": "secret", "at": 1}).to_string()), "row 1/3@9: `id` is null or missing"),
+        (Some(json!({"id": 1, "at": 1, "secret": 2}).to_string()), "row 1/3@9: the row has a field that is no column"),
+        (Some("{\"id\": 1, \"at\": 1".into()), "row 1/3@9: the row is not one JSON object"),
+        (Some("{\"id\": 1, \"at\": 1} {\"id\": 2, \"at\": 1}".into()), "row 1/3@9: the row is not one JSON object"),
+        (Some("[]".into()), "row 1/3@9: the row is not one JSON object"),
+        (Some(String::new()), "row 1/3@9: the row is not one JSON object"),
+        (None, "row 1/3@9 has no value"),
+    ] {
+        let stage = stage(payments());
+        let bad = OutRecord { value: row.clone().map(String::into_bytes), ..payment(9, THREE) };
+        let error = write(&stage, vec![payment(8, THREE), bad, payment(10, THREE)]).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        let error = error.to_string();
+        assert!(error.contains(expected) && !error.contains("secret"), "{row:?}: {error}");
+        assert_eq!(stage.rows(), [] as [Value; 0]);
+    }
+}
+
+fn all_types() -> TableSpec {
+    let place =
+        || ColumnType::Struct(vec![Column::required("city", ColumnType::Text), Column::nullable("floor", ColumnType::Int8)]);
+    let list = |element, nullable| ColumnType::List { element: Box::new(element), nullable };
+    let columns = vec![
+        Column::required("at", ColumnType::Timestamp),
+        Column::nullable("b", ColumnType::Bool),
+        Column::nullable("i8", ColumnType::Int8),
+        Column::nullable("i16", ColumnType::Int16),
+        Column::nullable("i32", ColumnType::Int32),
+        Column::nullable("i64", ColumnType::Int64),
+        Column::nullable("f64", ColumnType::Float64),
+        Column::nullable("d", ColumnType::Decimal { precision: 10, scale: 2 }),
+        Column::nullable("u64", ColumnType::Decimal { precision: 20, scale: 0 }),
+        Column::nullable("s", ColumnType::Text),
+        Column::nullable("ts", ColumnType::Timestamp),
+        Column::nullable("day", ColumnType::Date),
+        Column::nullable("tags", list(ColumnType::Text, true)),
+        Column::nullable("place", place()),
+        Column::nullable("places", list(place(), false)),
+    ];
+    TableSpec::new("all", "memory:///all", "at", columns).unwrap()
+}
+
+#[test]
+fn every_type_comes_back_as_it_was() {
+    let stage = stage(all_types());
+    let full = json!({
+        "at": THREE, "b": true, "i8": -128, "i16": 32767, "i32": -2147483648, "i64": i64::MAX, "f64": 0.1,
+        "d": "12345678.90", "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "ts": "2026-01-02T04:05:06.789012+01:00", "day": "2026-02-28",
+        "tags": ["x", null, ""], "place": {"city": "Ulm", "floor": 3}, "places": [{"city": "Bonn", "floor": null}, {"city": ""}],
+    });
+    let nulls: serde_json::Map<_, _> = full.as_object().unwrap().keys().map(|k| (k.clone(), Value::Null)).collect();
+    let nulls = json!({"at": "2026-01-02T03:00:00Z"}).as_object().unwrap().iter().fold(nulls, |mut all, (k, v)| {
+        all.insert(k.clone(), v.clone());
+        all
+    });
+    let bare = json!({"at": THREE, "tags": [], "places": [], "place": {"city": "x"}, "d": 1.5, "f64": 3});
+    write(&stage, vec![out(1, 1, &full), out(2, 1, &Value::Object(nulls)), out(3, 1, &bare)]).unwrap();
+    let mut rows = stage.rows();
+    for row in &mut rows {
+        row.as_object_mut().unwrap().remove("_origin").unwrap();
+    }
+    assert_eq!(
+        rows,
+        [
+            json!({
+                "at": "2026-01-02T03:00:00Z", "b": true, "i8": -128, "i16": 32767, "i32": -2147483648, "i64": i64::MAX, "f64": 0.1,
+                "d": 12345678.90, "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "ts": "2026-01-02T03:05:06.789012Z",
+                "day": "2026-02-28", "tags": ["x", null, ""], "place": {"city": "Ulm", "floor": 3},
+                "places": [{"city": "Bonn"}, {"city": ""}],
+            }),
+            json!({"at": "2026-01-02T03:00:00Z"}),
+            json!({"at": "2026-01-02T03:00:00Z", "tags": [], "places": [], "place": {"city": "x"}, "d": 1.5, "f64": 3.0}),
+        ]
+    );
+    let [file] = &stage.snapshot().files[..] else { panic!("one hour") };
+    let batch = stage.file(&file.path);
+    let schema = batch.schema();
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    for (name, data_type) in [("ts", utc), ("d", DataType::Decimal128(10, 2)), ("day", DataType::Date32)] {
+        assert_eq!(schema.field_with_name(name).unwrap().data_type(), &data_type);
+    }
+    assert_eq!(batch["ts"].as_primitive::<TimestampMicrosecondType>().value(0) % 1_000_000, 789_012);
+}
