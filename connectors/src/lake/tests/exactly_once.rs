@@ -168,3 +168,59 @@ fn creating_a_table_may_fail_and_its_answer_may_be_lost() {
         assert_eq!(stage.ids(), [1]);
     }
 }
+
+/// What the runtime does: after an error it fences until the lane answers, and compares. `None`: crashed, in doubt.
+fn drive(lane: &mut dyn LaneSink, token: Token, run: &Run, crash: bool) -> Option<()> {
+    const TRIES_MAX: u32 = 100;
+    for _ in 0..TRIES_MAX {
+        let error = match lane.commit(run) {
+            Ok(()) => return Some(()),
+            Err(_) if crash => return None,
+            Err(error) => error,
+        };
+        assert_eq!(error.response(), Response::Retry, "{error}");
+        let found = (0..TRIES_MAX).find_map(|_| match lane.fence(token) {
+            Err(error) if error.response() == Response::Retry => None,
+            found => Some(found.unwrap()),
+        });
+        match found.unwrap() {
+            found if found == Some(run.marker) => return Some(()),
+            found => assert_eq!(found, run.previous, "a lane shows what was before or what was written"),
+        }
+    }
+    panic!("no end of faults");
+}
+
+/// A store that fails in every way at random, and a process that crashes in doubt: every epoch stands once.
+#[test]
+fn on_a_store_that_fails_at_random_each_epoch_stands_once() {
+    const EPOCHS: u64 = 12;
+    for seed in 0..50_u64 {
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let stage = stage(payments());
+        let (mut lane, mut token, mut last) = (stage.lane(0), 1, 0);
+        lane.fence(Token(token)).unwrap();
+        while last < EPOCHS {
+            for _ in 0..random(3) {
+                let fault = [Fault::Before, Fault::AnswerLost, Fault::AnswerLostThenRetried][random(3) as usize];
+                stage.objects.fail_next_put(["part-", "_delta_log"][random(2) as usize], fault);
+            }
+            let run = run((last > 0).then_some(last), vec![(last + 1, vec![payment(last + 1, THREE)])]);
+            let prepared = random(2) == 0 && lane.prepare(&run).is_ok();
+            if drive(&mut *lane, Token(token), &run, random(4) == 0).is_some() {
+                last += 1;
+                continue;
+            }
+            (lane, token) = (stage.lane(0), token + 1);
+            let found = (0..100).find_map(|_| lane.fence(Token(token)).ok()).unwrap();
+            let found = found.map_or(0, |marker| marker.epoch.0);
+            assert!(found == last || found == last + 1, "seed {seed}: {found} behind {last}, prepared: {prepared}");
+            last = found;
+        }
+        assert_eq!(stage.ids(), (1..=EPOCHS.cast_signed()).collect::<Vec<_>>(), "seed {seed}");
+    }
+}
