@@ -4,6 +4,7 @@
 //! - *After a crash* between the data files and the commit no reader sees them; they stay in the folder as garbage. The run
 //!   that is replayed writes files of the same names and contents if it covers the same epochs, and others if not.
 //! - *Two incarnations*: the older one is refused from the other's fence on, whichever of them is the faster.
+//! - *A new generation* adds its rows to those of the old one: `_origin.generation` tells them apart.
 //! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
 
 use super::delta::DeltaLog;

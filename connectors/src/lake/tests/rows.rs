@@ -105,6 +105,18 @@ fn a_row_that_does_not_fit_is_named_by_origin_field_and_reason() {
     }
 }
 
+#[test]
+fn rows_that_do_not_fit_do_not_make_up_for_each_other() {
+    let one = payment(1, THREE).value.unwrap();
+    let half = one.len() / 2;
+    for values in [vec![vec![], [one.clone(), one.clone()].concat()], vec![one[..half].to_vec(), one[half..].to_vec()]] {
+        let stage = stage(payments());
+        let records = values.into_iter().map(|value| OutRecord { value: Some(value), ..payment(7, THREE) });
+        let error = write(&stage, records.collect()).unwrap_err();
+        assert!(error.to_string().contains("row 1/3@7: the row is not one JSON object"), "{error}");
+    }
+}
+
 fn all_types() -> TableSpec {
     let place =
         || ColumnType::Struct(vec![Column::required("city", ColumnType::Text), Column::nullable("floor", ColumnType::Int8)]);
