@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Flags, median};
+use common::{Flags, median, table::Table};
 use harness::teams::{Latency, Round, Teams};
 use serde_json::json;
 use std::path::Path;
@@ -31,19 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let ms = |us: u64| us as f64 / 1_000.0;
     let phases: [(&str, Phase); 3] =
         [("runs", |round| round.both), ("is dead", |round| round.dead), ("comes back", |round| round.back)];
+    let mut table = Table::new("teams", &["other", "p50_ms", "p99_ms", "p99_ratio", "results"]);
     for (other, of) in phases {
         let of_all = |value: fn(Latency) -> u64| rounds.iter().map(move |round| ms(value(of(round)))).collect::<Vec<_>>();
         let (p50_ms, p99_ms) = (of_all(|latency| latency.p50_us), of_all(|latency| latency.p99_us));
-        let results: usize = rounds.iter().map(|round| of(round).results).sum();
-        println!(
-            "{}",
-            json!({"bench": "teams", "other": other, "p50_ms": median(p50_ms), "p99_ms": median(p99_ms.clone()),
-                "p99_ms_of_rounds": p99_ms, "results": results})
-        );
-    }
-    for (other, of) in &phases[1..] {
         let ratios = rounds.iter().map(|round| of(round).p99_us as f64 / round.both.p99_us as f64);
-        println!("{}", json!({"bench": "teams", "other": other, "p99_ratio": median(ratios)}));
+        let results: usize = rounds.iter().map(|round| of(round).results).sum();
+        table.add(json!({"other": other, "p50_ms": median(p50_ms), "p99_ms": median(p99_ms.clone()),
+            "p99_ms_of_rounds": p99_ms, "p99_ratio": median(ratios), "results": results}));
     }
+    table.print();
     Ok(())
 }

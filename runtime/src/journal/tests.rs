@@ -247,6 +247,22 @@ fn a_quiet_pipeline_keeps_its_only_checkpoint() {
     assert_eq!(rest.bindings_after(Epoch(1)).unwrap(), [binding(2, 0)]);
 }
 
+/// The entry of a checkpoint that is retired arrives once more, in front of the next one's, and the journal is cut between its two
+/// copies: it stays retired.
+#[test]
+fn a_retired_checkpoint_does_not_come_back_by_truncation() {
+    let bound = |epoch| (1, Fact::Binding(binding(epoch, 0)));
+    let saved = |epoch| (1, Fact::Checkpoint(checkpoint(epoch, 1)));
+    let retired = |epoch| (1, Fact::Retire { epoch: Epoch(epoch) });
+    let before = [(1, start(1)), bound(1), saved(1), bound(2), saved(2), bound(3), saved(3), retired(1), bound(4)];
+    let behind = [bound(5), saved(1), saved(4), saved(5), retired(2), retired(3)];
+    let entries = journal(before.iter().chain(&behind).cloned().collect());
+    let whole = History::read(&entries).unwrap();
+    assert_eq!(whole.checkpoints, [checkpoint(4, 1), checkpoint(5, 1)]);
+    assert_eq!(whole.needed_from(Epoch(4)), Some(Offset(before.len() as u64)));
+    assert_eq!(History::read(&entries[before.len()..]).unwrap().checkpoints, whole.checkpoints);
+}
+
 #[test]
 fn a_writer_finds_what_stands_of_its_entries_and_who_came_between() {
     let bind = |epoch| Fact::Binding(binding(epoch, 0));
