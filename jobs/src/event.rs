@@ -77,6 +77,8 @@ pub struct EventDescription {
     pub delay_ms: i64,
     /// How far event time may be ahead of the record's timestamp.
     pub max_ahead_ms: i64,
+    /// Doc comments of fields: (field, its first paragraph). A table has them as comments of its columns.
+    pub comments: &'static [(&'static str, &'static str)],
 }
 
 /// The value of an id field, as the derive asks for it.

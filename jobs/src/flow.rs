@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::codec::{self, Cause, key_text};
 use crate::event::Event;
-use crate::sink::{Sink, encode_json};
+use crate::job::TierOf;
+use crate::sink::Sink;
+use crate::table::About;
 use distributary_operators::aggregate::Aggregate;
 use distributary_operators::{self as operators, Answer, Keyed, PerKey, PerWindow};
 use distributary_runtime::bus::{Record, TopicForm};
@@ -12,7 +14,7 @@ use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::Key;
 use distributary_runtime::output;
-use distributary_runtime::plan::SinkRole;
+use distributary_runtime::plan::{SinkRole, Tier};
 use distributary_runtime::sink::Guarantee;
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Diff};
@@ -36,6 +38,8 @@ pub struct Flow<'s> {
 
 struct Shared<'s> {
     pipeline: String,
+    /// What is written in the other tier is no part of this one.
+    tier: Tier,
     /// Late records: unless the job says where else, they go to the pipeline's late topic.
     late: RefCell<Vec<Late<'s>>>,
 }
@@ -53,8 +57,8 @@ fn lazy<'s, D>(make: impl FnOnce() -> Collection<'s, D> + 's) -> Lazy<'s, D> {
 }
 
 impl<'s> Flow<'s> {
-    pub(crate) fn new(graph: &Graph<'s>, pipeline: &str) -> Self {
-        let shared = Shared { pipeline: pipeline.to_string(), late: RefCell::default() };
+    pub(crate) fn new(graph: &Graph<'s>, of: TierOf) -> Self {
+        let shared = Shared { pipeline: of.to_string(), tier: of.tier, late: RefCell::default() };
         Self { graph: graph.clone(), shared: Rc::new(shared) }
     }
 
@@ -157,20 +161,41 @@ impl<'s> Flow<'s> {
     fn events<E: Event>(&self, make: impl FnOnce(&Self) -> Collection<'s, E> + 's) -> Stream<'s, E> {
         let flow = self.clone();
         let collection = lazy(move || make(&flow));
-        Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())) }
+        let about = About::event(E::describe());
+        Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())), about }
     }
 
     /// Late records have a sink whatever the job says: if it has not `said` where they go, the pipeline's late topic.
     fn keep_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, said: Rc<Cell<bool>>) {
         let (flow, refused) = (self.clone(), refused.clone());
-        let end = Box::new(move |sink| flow.write_late(&refused, sink));
+        let end = Box::new(move |sink| flow.write_late(&refused, sink, About::default()));
         self.shared.late.borrow_mut().push(Late { said, end });
     }
 
-    fn write_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, sink: Sink) {
-        output::to(&self.graph, refused, sink.target(SinkRole::Late), |late, _| {
-            Ok(output::Encoded { key: key_text(&late.key), value: encode_json(&late.value)? })
-        });
+    fn write_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, sink: Sink, about: About) {
+        self.write::<V, _>(refused, sink, SinkRole::Late, about, |late| (key_text(&late.key), &late.value));
+    }
+
+    /// Ends a collection in a sink. Of each of its records there is a key and what is written, a `T`.
+    fn write<T: Data, D: Data>(
+        &self,
+        collection: &Collection<'s, D>,
+        sink: Sink,
+        role: SinkRole,
+        about: About,
+        split: impl Fn(&D) -> (Option<Vec<u8>>, &T) + 'static,
+    ) {
+        let name = sink.name();
+        match sink.target::<T>(role, about) {
+            Ok((target, encoding)) => output::to(&self.graph, collection, target, move |data, _| {
+                let (key, data) = split(data);
+                Ok(output::Encoded { key, value: encoding.encode(data)? })
+            }),
+            Err(what) => {
+                let remedy = "write rows of plain fields: `.map(|result| Row { .. })` before `.to(table(..))`";
+                self.graph.refuse(Error::refused(format!("{name}: {what}"), remedy));
+            }
+        }
     }
 
     /// Ends what the job left open: late records and dead letters have sinks that cannot be forgotten.
@@ -180,8 +205,11 @@ impl<'s> Flow<'s> {
                 (late.end)(Sink::topic(format!("{}.late", self.shared.pipeline)));
             }
         }
+        if self.graph.plan().sinks().next().is_none() {
+            return;
+        }
         let name = format!("{}.dead-letters", self.shared.pipeline);
-        let target = Sink::topic(name).target(SinkRole::DeadLetters);
+        let target = Sink::topic_target(name, SinkRole::DeadLetters);
         dead_letters::end(&self.graph, target.target, &target.group, Guarantee::ExactlyOnce);
     }
 }
@@ -194,11 +222,12 @@ pub struct Stream<'s, D: 'static> {
     flow: Flow<'s>,
     collection: Lazy<'s, D>,
     key: Option<KeyOf<D>>,
+    about: About,
 }
 
 impl<D: Data> Clone for Stream<'_, D> {
     fn clone(&self) -> Self {
-        Self { flow: self.flow.clone(), collection: self.collection.clone(), key: self.key.clone() }
+        Self { flow: self.flow.clone(), collection: self.collection.clone(), key: self.key.clone(), about: self.about }
     }
 }
 
@@ -206,7 +235,7 @@ impl<'s, D: Data> Stream<'s, D> {
     fn with<Out: Data>(self, make: impl FnOnce(&Flow<'s>, &Collection<'s, D>) -> Collection<'s, Out> + 's) -> Stream<'s, Out> {
         let Self { flow, collection, .. } = self;
         let of = flow.clone();
-        Stream { flow, collection: lazy(move || make(&of, &collection)), key: None }
+        Stream { flow, collection: lazy(move || make(&of, &collection)), key: None, about: About::default() }
     }
 
     /// One record for each. A closure that panics makes its record a dead letter.
@@ -221,8 +250,8 @@ impl<'s, D: Data> Stream<'s, D> {
 
     /// The records for which `keep` says so (a `bool`, or a `Result` of one).
     pub fn filter<R: Answer<bool>>(self, keep: impl Fn(&D) -> R + 'static) -> Self {
-        let key = self.key.clone();
-        Self { key, ..self.with(|flow, input| operators::filter(&flow.graph, input, keep)) }
+        let (key, about) = (self.key.clone(), self.about);
+        Self { key, about, ..self.with(|flow, input| operators::filter(&flow.graph, input, keep)) }
     }
 
     /// Any number of records for each.
@@ -243,19 +272,20 @@ impl<'s, D: Data> Stream<'s, D> {
     ///
     /// `name` names the state. See [`Stream::dedup`] for events.
     pub fn dedup_by<I: Key>(self, name: &str, horizon: Duration, id: impl Fn(&D) -> I + 'static) -> Self {
-        let (key, name) = (self.key.clone(), name.to_string());
+        let (key, about, name) = (self.key.clone(), self.about, name.to_string());
         let results = self.with(move |flow, input| {
             let outputs = operators::dedup(&flow.graph, input, &name, millis(horizon), id);
             flow.keep_late(&outputs.late, Rc::default());
             outputs.results
         });
-        Self { key, ..results }
+        Self { key, about, ..results }
     }
 
     /// Gives each record the key by which those that belong together meet.
     pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
+        let about = self.about;
         let Stream { flow, collection, .. } = self.with(|flow, input| operators::key_by(&flow.graph, input, key));
-        KeyedStream { flow, collection }
+        KeyedStream { flow, collection, about }
     }
 
     /// Says which key records have in sinks: it decides their partition, and the row in upsert topics.
@@ -265,22 +295,22 @@ impl<'s, D: Data> Stream<'s, D> {
         Self { key: Some(Rc::new(move |data| key_text(&key(data)))), ..self }
     }
 
-    /// Writes the records to a sink, as JSON. May be said several times.
+    /// Writes the records to a sink: as JSON, or as rows of a table. May be said several times.
     pub fn to(self, sink: Sink) -> Self {
         self.write(sink, SinkRole::Results);
         self
     }
 
     fn write(&self, sink: Sink, role: SinkRole) {
+        if sink.tier() != self.flow.shared.tier {
+            return;
+        }
         if sink.needs_key() && self.key.is_none() {
             let what = format!("upsert sink `{}`: its records have no key", sink.name());
             self.flow.graph.refuse(Error::refused(what, "say which: `.keyed(|record| ..)` before `.to(..)`"));
         }
         let key = self.key.clone();
-        output::to(&self.flow.graph, &self.collection, sink.target(role), move |data, _| {
-            let key = key.as_ref().and_then(|key| key(data));
-            Ok(output::Encoded { key, value: encode_json(data)? })
-        });
+        self.flow.write(&self.collection, sink, role, self.about, move |data| (key.as_ref().and_then(|key| key(data)), data));
     }
 }
 
@@ -296,12 +326,13 @@ impl<E: Event> Stream<'_, E> {
 pub struct KeyedStream<'s, K: 'static, V: 'static> {
     flow: Flow<'s>,
     collection: Lazy<'s, Keyed<K, V>>,
+    about: About,
 }
 
 impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// Cuts event time into windows: `tumbling(secs(10)).lateness(secs(2))`.
     pub fn window(self, windows: Tumbling) -> WindowedStream<'s, K, V> {
-        WindowedStream { flow: self.flow, collection: self.collection, windows }
+        WindowedStream { flow: self.flow, collection: self.collection, about: self.about, windows }
     }
 
     /// A running aggregate for each key: at the close of each epoch in which it changed, the old result goes and the new one
@@ -326,9 +357,9 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
         self,
         make: impl FnOnce(&Flow<'s>, &Collection<'s, Keyed<K, V>>) -> Collection<'s, PerKey<K, O>> + 's,
     ) -> Stream<'s, PerKey<K, O>> {
-        let Self { flow, collection } = self;
+        let Self { flow, collection, about } = self;
         let key: KeyOf<PerKey<K, O>> = Rc::new(|result| key_text(&result.key));
-        Stream { key: Some(key), ..Stream { flow, collection, key: None }.with(make) }
+        Stream { key: Some(key), ..Stream { flow, collection, key: None, about }.with(make) }
     }
 }
 
@@ -336,6 +367,7 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
 pub struct WindowedStream<'s, K: 'static, V: 'static> {
     flow: Flow<'s>,
     collection: Lazy<'s, Keyed<K, V>>,
+    about: About,
     windows: Tumbling,
 }
 
@@ -344,7 +376,7 @@ impl<'s, K: Key, V: Data> WindowedStream<'s, K, V> {
     /// accepted. `name` names the state. Refused records go to the pipeline's late topic unless
     /// [`Windowed::late_to`] says where else.
     pub fn aggregate<A: Aggregate<V>>(self, name: &str, aggregate: A) -> Windowed<'s, K, A::Output> {
-        let Self { flow, collection, windows } = self;
+        let Self { flow, collection, about, windows } = self;
         let (name, said) = (name.to_string(), Rc::<Cell<bool>>::default());
         let (of, late_said) = (flow.clone(), said.clone());
         let outputs = Rc::new(LazyCell::new(move || {
@@ -355,10 +387,12 @@ impl<'s, K: Key, V: Data> WindowedStream<'s, K, V> {
         let (of, refused) = (flow.clone(), outputs.clone());
         let late = Box::new(move |sink: Sink| {
             said.set(true);
-            of.write_late(&refused.late, sink);
+            if sink.tier() == of.shared.tier {
+                of.write_late(&refused.late, sink, about);
+            }
         });
         let key: KeyOf<PerWindow<K, A::Output>> = Rc::new(|result| key_text(&result.key));
-        let stream = Stream { flow, collection: lazy(move || outputs.results.clone()), key: Some(key) };
+        let stream = Stream { flow, collection: lazy(move || outputs.results.clone()), key: Some(key), about: About::WINDOWS };
         Windowed { stream, late }
     }
 }
@@ -419,10 +453,10 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The dataflow of a job, as the runtime runs it.
-pub(crate) fn build(job: crate::Job, graph: &Graph<'_>) -> Result<()> {
-    let flow = Flow::new(graph, &job.to_string());
-    job.build(&flow)?;
+/// The dataflow of one of a job's pipelines, as the runtime runs it.
+pub(crate) fn build(of: TierOf, graph: &Graph<'_>) -> Result<()> {
+    let flow = Flow::new(graph, of);
+    of.job.build(&flow)?;
     flow.finish();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::flow::Flow;
+use distributary_runtime::plan::Tier;
 use std::fmt;
 
 /// A job: what `#[job(team = "...")]` makes of a function.
@@ -72,5 +73,51 @@ impl fmt::Display for Job {
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Job({self})")
+    }
+}
+
+/// One of the two pipelines of a job: what runs, with a journal, checkpoints and results of its own.
+///
+/// ```
+/// use distributary::job::TierOf;
+/// use distributary_runtime::plan::Tier;
+/// let batch = TierOf { job: distributary::jobs::spend, tier: Tier::Batch };
+/// assert_eq!((batch.to_string(), batch.short()), ("demo.spend.batch".into(), "spend.batch".into()));
+/// assert_eq!(TierOf::from(distributary::jobs::spend).to_string(), "demo.spend");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TierOf {
+    /// The job.
+    pub job: Job,
+    /// Which of its pipelines.
+    pub tier: Tier,
+}
+
+impl TierOf {
+    /// Its name within the team.
+    #[must_use]
+    pub fn short(&self) -> String {
+        format!("{}{}", self.job.name(), self.suffix())
+    }
+
+    fn suffix(&self) -> &'static str {
+        match self.tier {
+            Tier::Stream => "",
+            Tier::Batch => ".batch",
+        }
+    }
+}
+
+/// The streaming tier.
+impl From<Job> for TierOf {
+    fn from(job: Job) -> Self {
+        Self { job, tier: Tier::Stream }
+    }
+}
+
+/// `team.job`, or `team.job.batch`: the name of the pipeline.
+impl fmt::Display for TierOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.job, self.suffix())
     }
 }

@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod payments;
 pub mod run;
 pub mod sink;
+mod table;
 pub mod test_job;
 pub mod timestamp;
 
@@ -24,7 +25,7 @@ pub use flow::{Flow, KeyedStream, Stream, Tumbling, tumbling};
 pub use job::Job;
 /// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
 pub use serde;
-pub use sink::{Sink, json_lines, memory, stdout, topic, upsert};
+pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
 pub use test_job::TestJob;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 /// Event ids are often UUIDs.

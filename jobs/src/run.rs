@@ -1,27 +1,46 @@
 //! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
 
+use crate::job::TierOf;
 use crate::{Error, Job, Result};
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings, Login, Security};
+use distributary_connectors::lake::{TableSink, TableSpec, TableStore};
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::stdout::StdoutSink;
 use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::Bus;
+use distributary_runtime::engine;
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::pipeline::{Components, Connect, Pipeline};
-use distributary_runtime::plan::SinkTarget;
+use distributary_runtime::plan::{SinkTarget, Tier};
 use distributary_runtime::settings::{self, Secret, Settings};
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// The pipeline of a job.
+/// One of the pipelines of a job; of a [`Job`] alone, its streaming tier.
 #[must_use]
-pub fn pipeline(job: Job) -> Pipeline {
-    Pipeline { name: job.to_string(), build: Arc::new(move |graph| crate::flow::build(job, graph)) }
+pub fn pipeline(of: impl Into<TierOf>) -> Pipeline {
+    let of = of.into();
+    Pipeline { name: of.to_string(), build: Arc::new(move |graph| crate::flow::build(of, graph)) }
+}
+
+/// The pipelines that a job's sinks make: at least one. Of a job that writes nothing it is the streaming tier, whose plan says so.
+///
+/// # Errors
+/// The job refuses.
+pub fn tiers(job: Job) -> Result<Vec<TierOf>> {
+    let mut tiers = Vec::new();
+    for tier in Tier::ALL {
+        let of = TierOf { job, tier };
+        if !engine::outline(&pipeline(of))?.nodes.is_empty() {
+            tiers.push(of);
+        }
+    }
+    Ok(if tiers.is_empty() { vec![job.into()] } else { tiers })
 }
 
 /// Opens the bus that the settings name.
@@ -84,15 +103,23 @@ fn login(settings: &Settings) -> Result<Option<Login>> {
 /// # Errors
 /// The URL is of no kind that is known here, or the store cannot be opened.
 pub fn open_store(settings: &Settings) -> Result<CheckpointStore> {
-    let url = settings.checkpoints_url();
-    match url.strip_prefix("file://").filter(|path| !path.starts_with('/')) {
-        Some(relative) => {
-            let absolute =
-                std::path::absolute(relative).map_err(|source| Error::Io { what: format!("resolving {relative}"), source })?;
-            CheckpointStore::open(&format!("file://{}", absolute.display()))
-        }
-        None => CheckpointStore::open(&url),
-    }
+    CheckpointStore::open(&absolute(settings.checkpoints_url())?)
+}
+
+fn absolute(url: String) -> Result<String> {
+    let Some(relative) = url.strip_prefix("file://").filter(|path| !path.starts_with('/')) else { return Ok(url) };
+    let path = std::path::absolute(relative).map_err(|source| Error::Io { what: format!("resolving {relative}"), source })?;
+    Ok(format!("file://{}", path.display()))
+}
+
+/// Opens a table, in a folder of its name in the lake that the settings name.
+fn open_table(target: &SinkTarget, settings: &Settings) -> Result<TableSink> {
+    let SinkTarget::Table { name, event_time, columns } = target else { unreachable!("the caller has looked") };
+    let url = format!("{}/{name}", absolute(settings.lake_url())?.trim_end_matches('/'));
+    let spec = TableSpec::new(name, &url, event_time, columns.clone())?;
+    let options: Vec<_> = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let store = TableStore::open(spec.url(), &options)?;
+    Ok(TableSink::new(spec, store))
 }
 
 /// Everything a pipeline works with, from its settings.
@@ -104,7 +131,7 @@ pub fn components(pipeline: &str, settings: &Settings) -> Result<Components> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Ok(Components {
         store: open_store(settings)?,
-        connect: connect(bus.clone(), settings.data_dir.clone(), None),
+        connect: connect(bus.clone(), settings, None),
         bus,
         clock,
         metrics: Metrics::new(pipeline),
@@ -116,7 +143,8 @@ pub fn components(pipeline: &str, settings: &Settings) -> Result<Components> {
 pub(crate) type Memory = Option<BTreeMap<String, MemorySink>>;
 
 /// Opens the sinks of a plan. In a test, what would leave the process goes to memory, under the sink's own name.
-pub(crate) fn connect(bus: Arc<dyn Bus>, data_dir: PathBuf, memory: Memory) -> Arc<Connect> {
+pub(crate) fn connect(bus: Arc<dyn Bus>, settings: &Settings, memory: Memory) -> Arc<Connect> {
+    let settings = settings.clone();
     Arc::new(move |_group, sinks, topics| match sinks.first().map(|s| &s.target) {
         Some(SinkTarget::Topic { .. }) => Ok(topic_sinks(bus.clone(), sinks, topics)),
         Some(target) => match (&memory, target) {
@@ -124,11 +152,12 @@ pub(crate) fn connect(bus: Arc<dyn Bus>, data_dir: PathBuf, memory: Memory) -> A
                 Some(sink) => Ok(Arc::new(sink.clone())),
                 None => unreachable!("the test harness knows every sink of the plan"),
             },
-            (None, SinkTarget::Stdout) => Ok(Arc::new(StdoutSink::new(data_dir.join("stdout")))),
+            (None, SinkTarget::Table { .. }) => Ok(Arc::new(open_table(target, &settings)?)),
+            (None, SinkTarget::Stdout) => Ok(Arc::new(StdoutSink::new(settings.data_dir.join("stdout")))),
             (None, SinkTarget::JsonLines { path }) => Ok(Arc::new(JsonLinesSink::new(path))),
             (None, _) => {
                 let what = format!("sink `{}` is for tests", target_name(target));
-                Err(Error::refused(what, "write to `topic(..)`, `upsert(..)`, `json_lines(..)` or `stdout()`"))
+                Err(Error::refused(what, "write to `topic(..)`, `upsert(..)`, `table(..)`, `json_lines(..)` or `stdout()`"))
             }
         },
         None => unreachable!("a group has a sink"),
@@ -138,7 +167,7 @@ pub(crate) fn connect(bus: Arc<dyn Bus>, data_dir: PathBuf, memory: Memory) -> A
 /// The name by which a test asks for the rows of a sink.
 pub(crate) fn target_name(target: &SinkTarget) -> String {
     match target {
-        SinkTarget::Topic { name, .. } | SinkTarget::Memory { name } => name.clone(),
+        SinkTarget::Topic { name, .. } | SinkTarget::Table { name, .. } | SinkTarget::Memory { name } => name.clone(),
         SinkTarget::JsonLines { path } => path.clone(),
         SinkTarget::Stdout => "stdout".to_string(),
     }

@@ -2,7 +2,8 @@
 
 use crate::codec::new_record;
 use crate::event::Event;
-use crate::run::{connect, pipeline, target_name};
+use crate::job::TierOf;
+use crate::run::{connect, pipeline, target_name, tiers};
 use crate::{Job, Timestamp};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use distributary_connectors::sinks::memory::MemorySink;
@@ -12,7 +13,7 @@ use distributary_runtime::engine;
 use distributary_runtime::error::Result;
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::metrics::Metrics;
-use distributary_runtime::pipeline::{Components, Minting, StartOptions};
+use distributary_runtime::pipeline::{Components, Minting, Pipeline, StartOptions};
 use distributary_runtime::plan::{Plan, SinkTarget};
 use distributary_runtime::report::{Command, Report, Reports};
 use distributary_runtime::settings::Settings;
@@ -36,15 +37,20 @@ const PARTITIONS: u32 = 2;
 ///
 /// Time is what the test says: epochs close, and the watermark moves, only when the test asks for it.
 pub struct TestJob {
-    pipeline: distributary_runtime::pipeline::Pipeline,
-    components: Components,
+    /// Of a job with tables beside other sinks there are two.
+    tiers: Vec<TierUnderTest>,
     settings: Settings,
-    plan: Plan,
     bus: Arc<SqliteBus>,
     clock: Arc<ManualClock>,
     memory: BTreeMap<String, MemorySink>,
-    running: Option<Running>,
     starts: u128,
+}
+
+struct TierUnderTest {
+    pipeline: Pipeline,
+    plan: Plan,
+    components: Components,
+    running: Option<Running>,
 }
 
 struct Running {
@@ -81,23 +87,29 @@ impl TestJob {
     pub fn with(job: Job, settings: Settings) -> Self {
         let clock = Arc::new(ManualClock::at(WallTime(0)));
         let bus = Arc::new(must(SqliteBus::in_memory(clock.clone())));
-        let pipeline = pipeline(job);
-        let plan = must(engine::plan(&pipeline));
-        for source in plan.sources() {
-            must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(source.topic.clone(), PARTITIONS) }));
-        }
-        let outside = plan.sinks().filter(|s| !matches!(s.target, SinkTarget::Topic { .. }));
-        let memory: BTreeMap<_, _> = outside.map(|s| (target_name(&s.target), MemorySink::new())).collect();
+        let mut memory = BTreeMap::new();
         let shared: Arc<dyn Bus> = bus.clone();
-        let components = Components {
-            connect: connect(shared.clone(), settings.data_dir.clone(), Some(memory.clone())),
-            bus: shared,
-            store: must(CheckpointStore::open("memory:///")),
-            clock: clock.clone(),
-            metrics: Metrics::new(&pipeline.name),
-            status: Arc::new(|_| {}),
+        let tier = |of: TierOf| {
+            let pipeline = pipeline(of);
+            let plan = must(engine::plan(&pipeline));
+            for source in plan.sources() {
+                must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(source.topic.clone(), PARTITIONS) }));
+            }
+            let outside = plan.sinks().filter(|s| !matches!(s.target, SinkTarget::Topic { .. }));
+            let own: BTreeMap<_, _> = outside.map(|s| (target_name(&s.target), MemorySink::new())).collect();
+            memory.extend(own.clone());
+            let components = Components {
+                connect: connect(shared.clone(), &settings, Some(own)),
+                bus: shared.clone(),
+                store: must(CheckpointStore::open("memory:///")),
+                clock: clock.clone(),
+                metrics: Metrics::new(&pipeline.name),
+                status: Arc::new(|_| {}),
+            };
+            TierUnderTest { pipeline, plan, components, running: None }
         };
-        let mut job = Self { pipeline, components, settings, plan, bus, clock, memory, running: None, starts: 0 };
+        let tiers = must(tiers(job)).into_iter().map(tier).collect();
+        let mut job = Self { tiers, settings, bus, clock, memory, starts: 0 };
         job.start();
         job
     }
@@ -134,7 +146,7 @@ impl TestJob {
     pub fn rows(&mut self, sink: &str) -> Rows {
         self.settle();
         let mut net: BTreeMap<(Option<String>, String), i64> = BTreeMap::new();
-        let upsert = self.plan.sinks().any(|s| {
+        let upsert = self.tiers.iter().flat_map(|tier| tier.plan.sinks()).any(|s| {
             matches!(&s.target, SinkTarget::Topic { name, form, .. } if name == sink && *form == distributary_runtime::bus::TopicForm::Upsert)
         });
         if upsert {
@@ -163,14 +175,15 @@ impl TestJob {
         Rows(rows)
     }
 
-    /// The rows of the dead-letter topic: the original values.
+    /// The rows of the dead-letter topics: the original values. What no tier of a job can use is a dead letter of each.
     pub fn dead_letters(&mut self) -> Rows {
-        self.rows(&format!("{}.dead-letters", self.pipeline.name))
+        let topics: Vec<_> = self.tiers.iter().map(|tier| format!("{}.dead-letters", tier.pipeline.name)).collect();
+        Rows(topics.iter().flat_map(|topic| self.rows(topic).0).collect())
     }
 
     /// Everything a topic holds, by partition, as it stands there: what a reader of the bus would see.
     pub fn records(&mut self, topic: &str) -> Vec<(u32, Vec<Record>)> {
-        let known: Vec<_> = self.plan.sinks().map(|s| target_name(&s.target)).collect();
+        let known: Vec<_> = self.tiers.iter().flat_map(|tier| tier.plan.sinks()).map(|s| target_name(&s.target)).collect();
         let topic =
             must(self.bus.topic(topic)).unwrap_or_else(|| panic!("the job does not write `{topic}`; it writes {known:?}"));
         read_all(&*self.bus, topic.id)
@@ -178,7 +191,7 @@ impl TestJob {
 
     /// Ends the process as a crash would: nothing is flushed, nothing is saved.
     pub fn crash(&mut self) -> &mut Self {
-        if let Some(Running { reports, thread }) = self.running.take() {
+        for Running { reports, thread } in self.tiers.iter_mut().filter_map(|tier| tier.running.take()) {
             reports.halt();
             // What a crashed process would have said does not matter.
             let _ = thread.join();
@@ -188,7 +201,7 @@ impl TestJob {
 
     /// Stops the job in order, with a last checkpoint.
     pub fn stop(&mut self) -> &mut Self {
-        if let Some(Running { reports, thread }) = self.running.take() {
+        for Running { reports, thread } in self.tiers.iter_mut().filter_map(|tier| tier.running.take()) {
             engine::stop(&reports);
             must(thread.join().unwrap_or_else(|_| panic!("the pipeline panicked")));
         }
@@ -208,39 +221,43 @@ impl TestJob {
         self.restart()
     }
 
-    /// The plan of the job.
+    /// The plans of the job, one for each tier.
     #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    pub fn plans(&self) -> Vec<&Plan> {
+        self.tiers.iter().map(|tier| &tier.plan).collect()
     }
 
     fn start(&mut self) {
         self.starts += 1;
         let options =
             StartOptions { incarnation: self.starts, request: StartRequest::Resume, accept_gap: false, minting: Minting::Sealed };
-        let (pipeline, components, settings) = (self.pipeline.clone(), self.components.clone(), self.settings.clone());
-        let (reports, inbox) = Reports::new();
-        let to = reports.clone();
-        let thread = std::thread::spawn(move || {
-            let result = engine::run(&pipeline, &components, &settings, &options, (to.clone(), inbox));
-            to.halt();
-            result
-        });
-        self.running = Some(Running { reports, thread });
+        for tier in &mut self.tiers {
+            let (pipeline, components, settings) = (tier.pipeline.clone(), tier.components.clone(), self.settings.clone());
+            let (reports, inbox) = Reports::new();
+            let to = reports.clone();
+            let thread = std::thread::spawn(move || {
+                let result = engine::run(&pipeline, &components, &settings, &options, (to.clone(), inbox));
+                to.halt();
+                result
+            });
+            tier.running = Some(Running { reports, thread });
+        }
     }
 
     fn seal(&mut self, watermark: EventTime) {
         let now = self.clock_now() + 1;
         self.clock.set(WallTime(now));
-        let Some(running) = &self.running else { panic!("the job is not running: `restart()` it") };
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        running.reports.send(Report::Command(Command::Seal { watermark, answer }));
-        if !running.waits_for(&answered) {
-            let Some(Running { reports, thread }) = self.running.take() else { unreachable!("it was there above") };
-            reports.halt();
-            match thread.join() {
-                Ok(Err(error)) => panic!("the job cannot go on: {error}"),
-                _ => panic!("the job did not settle within {STEP_MAX:?}"),
+        for tier in &mut self.tiers {
+            let Some(running) = &tier.running else { panic!("the job is not running: `restart()` it") };
+            let (answer, answered) = crossbeam_channel::bounded(1);
+            running.reports.send(Report::Command(Command::Seal { watermark, answer }));
+            if !running.waits_for(&answered) {
+                let Some(Running { reports, thread }) = tier.running.take() else { unreachable!("it was there above") };
+                reports.halt();
+                match thread.join() {
+                    Ok(Err(error)) => panic!("the job cannot go on: {error}"),
+                    _ => panic!("the job did not settle within {STEP_MAX:?}"),
+                }
             }
         }
     }

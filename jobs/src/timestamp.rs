@@ -145,11 +145,21 @@ impl FromStr for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         // The integer where text is impossible: what was read must be writable, for instance into a dead letter.
+        // By the name a table knows that its column is a time; formats do not write it.
         if s.is_human_readable() && jiff::Timestamp::from_millisecond(self.0).is_ok() {
-            s.collect_str(self)
+            s.serialize_newtype_struct(Self::NAME, &Text(self))
         } else {
-            s.serialize_i64(self.0)
+            s.serialize_newtype_struct(Self::NAME, &self.0)
         }
+    }
+}
+
+/// As text.
+struct Text<'a>(&'a Timestamp);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self.0)
     }
 }
 
@@ -182,6 +192,9 @@ impl Visitor<'_> for FromJson {
 }
 
 impl Timestamp {
+    /// What it calls itself when it is written.
+    pub(crate) const NAME: &'static str = "distributary::Timestamp";
+
     /// What decoding says it wanted; the codec repeats it in a cause.
     pub(crate) const EXPECTED: &str = "a time (RFC 3339 text with an offset, or integer milliseconds)";
 }

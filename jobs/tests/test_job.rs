@@ -1,7 +1,7 @@
 //! Goal: the face of the architecture page works as it stands there, and a crash changes nothing.
 
 use distributary::run::pipeline;
-use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, job, secs, sum, topic, tumbling, upsert};
+use distributary::{Event, Flow, Job, Result, TestJob, Timestamp, count, job, secs, sum, table, topic, tumbling, upsert};
 use distributary_runtime::engine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -98,4 +98,54 @@ fn a_job_that_cannot_start_fails_its_test_at_once() {
     let reason = failed.err().and_then(|panic| panic.downcast::<String>().ok()).unwrap();
     assert!(reason.starts_with("the job cannot go on: sink topic `both` has the form"), "{reason}");
     assert!(began.elapsed() < std::time::Duration::from_secs(30));
+}
+
+/// The face: one chain, a topic and a table. Two pipelines, with a plan and dead letters each.
+#[test]
+fn a_job_with_a_table_has_two_tiers() {
+    let both = |flow: &Flow<'_>| {
+        let results = flow
+            .read::<Payment>()?
+            .key_by(|p| p.user_id.clone())
+            .window(tumbling(secs(10)).lateness(secs(2)))
+            .aggregate("spend", (count(), sum(|p: &Payment| p.amount_cents)));
+        results.to(topic("fraud.spend")).to(table("fraud_spend")).late_to(table("late"));
+        Ok(())
+    };
+    let mut t = TestJob::new(Job::new("both", "fraud", "", both));
+    let sinks: Vec<Vec<String>> = t.plans().iter().map(|plan| plan.sinks().map(|s| s.target.to_string()).collect()).collect();
+    assert_eq!(sinks[0], ["topic fraud.spend (append)", "topic fraud.both.dead-letters (append)"]);
+    assert_eq!(
+        sinks[1],
+        ["table fraud_spend (3 columns)", "table late (4 columns)", "topic fraud.both.batch.dead-letters (append)"]
+    );
+    t.push(payment("u1", 5, 10)).push(payment("u2", 7, 20)).advance_to(secs(13)).crash().restart();
+    t.push(payment("u1", 9, 5)).advance_to(secs(20)).push(payment("u2", 1, 7)).settle();
+    assert_eq!(t.rows("fraud_spend").keys(), ["u1", "u2"]);
+    assert_eq!(t.rows("fraud_spend").json()[0]["value"], serde_json::json!({"f0": 1, "f1": 10}));
+    assert_eq!(t.rows("fraud.spend").len(), 2);
+    assert_eq!(t.rows("late").json().len(), 2);
+}
+
+#[test]
+fn a_job_with_tables_alone_is_one_pipeline() {
+    let lake = |flow: &Flow<'_>| {
+        flow.read::<Payment>()?.to(table("payments"));
+        Ok(())
+    };
+    let mut t = TestJob::new(Job::new("lake", "bi", "", lake));
+    t.push(payment("u1", 5, 10));
+    t.push_raw(
+        "payments",
+        distributary_runtime::bus::NewRecord {
+            partition: None,
+            timestamp: distributary_runtime::time::WallTime(0),
+            key: None,
+            value: Some("no payment".into()),
+            headers: Vec::new(),
+        },
+    );
+    assert_eq!(t.rows("payments").keys(), ["u1"]);
+    assert_eq!(t.dead_letters().len(), 1);
+    assert_eq!(t.plans().len(), 1);
 }

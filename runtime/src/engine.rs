@@ -41,17 +41,25 @@ const PARK_MAX: Duration = Duration::from_millis(100);
 /// # Errors
 /// The job refuses, or its plan does not hold together.
 pub fn plan(pipeline: &Pipeline) -> Result<Plan> {
+    let plan = outline(pipeline)?;
+    plan.check()?;
+    Ok(plan)
+}
+
+/// As [`plan`], of a pipeline that may turn out to have nothing to do.
+///
+/// # Errors
+/// The job refuses.
+pub fn outline(pipeline: &Pipeline) -> Result<Plan> {
     let build = pipeline.build.clone();
-    let plan = timely::execute_directly(move |worker| {
+    timely::execute_directly(move |worker| {
         worker.dataflow(|scope| {
             let graph = Graph::new(scope, BindingLog::default(), Rc::new(InMemory::fresh()));
             build(&graph)?;
             graph.first_error()?;
             Ok::<_, Error>(graph.plan())
         })
-    })?;
-    plan.check()?;
-    Ok(plan)
+    })
 }
 
 /// Runs a pipeline until it is told to stop or cannot go on.

@@ -29,7 +29,7 @@
 //! | [`minter`] | *pure*: when an epoch closes, what it binds; back-pressure, watermark, idleness, lifts |
 //! | [`journal`] | *pure*: entries, which of them count, how a start goes on; [`scribe`] writes it on its own thread |
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
-//! | [`operator`], [`graph`], [`plan`] | the two shapes of an operator; the dataflow while it is built; the plan as data |
+//! | [`operator`], [`graph`], [`plan`], [`table`] | the two shapes of an operator; the dataflow while it is built; the plan as data, and the columns of its tables |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
 //! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
 //! | [`layout`] | *pure*: what every incarnation of a generation has in common, and what another plan can go on with |
@@ -73,6 +73,7 @@ pub mod start;
 pub mod state;
 pub mod status;
 pub mod steering;
+pub mod table;
 pub mod testing;
 mod threads;
 pub mod time;

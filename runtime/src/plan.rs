@@ -3,6 +3,7 @@
 use crate::bus::TopicForm;
 use crate::error::{Error, Result};
 use crate::sink::Guarantee;
+use crate::table::Column;
 pub use crate::update::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -96,6 +97,15 @@ pub enum SinkTarget {
         #[serde(default, skip_serializing_if = "TopicLane::is_default")]
         lane: TopicLane,
     },
+    /// A table on an object store, created at start if it is missing.
+    Table {
+        /// Its name.
+        name: String,
+        /// The column whose hour a row lies in.
+        event_time: String,
+        /// Its columns.
+        columns: Vec<Column>,
+    },
     /// A file of JSON lines.
     JsonLines {
         /// Its path.
@@ -108,6 +118,42 @@ pub enum SinkTarget {
         /// Its name.
         name: String,
     },
+}
+
+/// One of the two pipelines of a job. Its sinks decide which of them it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Short epochs, for sinks that answer at once.
+    #[default]
+    Stream,
+    /// Long epochs, for tables: one commit of each table for an epoch.
+    Batch,
+}
+
+impl Tier {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Stream, Self::Batch];
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stream => "stream",
+            Self::Batch => "batch",
+        })
+    }
+}
+
+impl SinkTarget {
+    /// The tier in which a sink of this kind is written.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match self {
+            Self::Table { .. } => Tier::Batch,
+            Self::Topic { .. } | Self::JsonLines { .. } | Self::Stdout | Self::Memory { .. } => Tier::Stream,
+        }
+    }
 }
 
 /// How a topic is written exactly once.
@@ -135,6 +181,7 @@ impl fmt::Display for SinkTarget {
                 let lane = if *lane == TopicLane::Tail { ", tail lane" } else { "" };
                 write!(f, "topic {name} ({form}{lane})")
             }
+            Self::Table { name, columns, .. } => write!(f, "table {name} ({} columns)", columns.len()),
             Self::JsonLines { path } => write!(f, "file {path}"),
             Self::Stdout => f.write_str("stdout"),
             Self::Memory { name } => write!(f, "memory {name}"),
@@ -190,7 +237,7 @@ impl Plan {
     /// Checks what can be known before anything runs.
     ///
     /// # Errors
-    /// Two states of one name, a topic written by both kinds of lane, no source, or no sink.
+    /// Two states of one name, a topic written by both kinds of lane, a table of two kinds of rows, or no sink for results.
     pub fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.states().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
@@ -206,11 +253,17 @@ impl Plan {
                 return Err(Error::refused(what, "say `.tail()` of all sinks of a topic, or of none"));
             }
         }
-        if self.sources().next().is_none() {
-            return Err(Error::refused("the job reads nothing", "begin with `flow.read::<..>()`"));
+        let mut tables = BTreeMap::new();
+        for sink in self.sinks() {
+            let SinkTarget::Table { name, .. } = &sink.target else { continue };
+            if tables.insert(name, &sink.target).is_some_and(|before| *before != sink.target) {
+                let what = format!("two sinks write other columns to the table `{name}`");
+                return Err(Error::refused(what, "give both the same columns, or each a table of its own"));
+            }
         }
-        if !self.sinks().any(|s| s.role == SinkRole::Results) {
-            return Err(Error::refused("the job has no sink", "end a chain with `.to(..)`"));
+        if self.sinks().all(|s| s.role == SinkRole::DeadLetters) {
+            let remedy = "begin with `flow.read::<..>()`, and end the chain with `.to(..)`";
+            return Err(Error::refused("the job writes no results", remedy));
         }
         Ok(())
     }

@@ -3,6 +3,10 @@
 //! Four layers, each over the one before: defaults, the file `distributary.toml`, the environment
 //! (`DISTRIBUTARY_EPOCH_INTERVAL_MS=5`), flags (`--set epoch_interval_ms=5`). A name nobody knows is refused with the
 //! nearest one that exists; a value that cannot be is refused with what is expected and where it stood.
+//!
+//! The batch tier of a job has settings of its own in the file's table `[batch]` (`DISTRIBUTARY_BATCH_EPOCH_INTERVAL_MS=60000`,
+//! `--set batch.epoch_interval_ms=60000`). What has the same default in both tiers is also taken from outside that table; what has
+//! not (epochs, bytes, checkpoints, and the address of the metrics) is not.
 
 mod layers;
 mod secret;
@@ -11,7 +15,8 @@ mod tests;
 
 use crate::error::{Error, Result};
 use crate::key::KEY_GROUPS;
-use layers::{Layers, Place};
+use crate::plan::Tier;
+use layers::Layers;
 pub use secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -81,6 +86,9 @@ pub struct Settings {
     pub kafka_sasl_password_file: Option<PathBuf>,
     /// The password itself; only from the environment: `DISTRIBUTARY_KAFKA_SASL_PASSWORD`.
     pub kafka_sasl_password: Option<Secret>,
+    /// Where tables stand, each in a folder of its name: `file://` and a path, or the URL of an object store (`s3://bucket/lake`; what is
+    /// needed to get in stands in the environment: `AWS_ACCESS_KEY_ID` and the like). Without one they lie in `data_dir`.
+    pub lake: Option<String>,
     /// Where checkpoints go: `file://` and a path, or the URL of an object store. Without one they lie in `data_dir`.
     pub checkpoints: Option<String>,
     /// Address and port of the metrics endpoint (Prometheus text); port 0 takes a free one. Without one there is none.
@@ -129,6 +137,26 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// More copies than this nobody keeps.
 const COPIES_MAX: u64 = 32;
 
+impl Settings {
+    /// The defaults of a tier.
+    #[must_use]
+    pub fn of(tier: Tier) -> Self {
+        match tier {
+            Tier::Stream => Self::default(),
+            Tier::Batch => Self {
+                epoch_interval_ms: 10_000,
+                idle_epoch_ms: 10_000,
+                epoch_records_max: 500_000,
+                epoch_bytes_max: 32 * MIB,
+                epochs_in_flight_max: 4,
+                bytes_in_flight_max: 64 * MIB,
+                checkpoint_interval_ms: 60_000,
+                ..Self::default()
+            },
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -155,6 +183,7 @@ impl Default for Settings {
             kafka_sasl_username: None,
             kafka_sasl_password_file: None,
             kafka_sasl_password: None,
+            lake: None,
             checkpoints: None,
             metrics_listen: None,
             metadata_interval_ms: 2_000,
@@ -196,14 +225,25 @@ impl Settings {
         env: impl IntoIterator<Item = (String, String)>,
         flags: &[(String, String)],
     ) -> Result<Self> {
-        let mut layers = Layers::over(&Self::default());
+        Self::load_of(Tier::Stream, file, env, flags)
+    }
+
+    /// As [`Settings::load`], for a tier.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_of(
+        tier: Tier,
+        file: Option<(&str, &str)>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self> {
+        let mut layers = Layers::over(tier, [&Self::of(Tier::Stream), &Self::of(Tier::Batch)]);
         if let Some((origin, text)) = file {
             layers.add_file(origin, text)?;
         }
         layers.add_env(env)?;
-        for (name, value) in flags {
-            layers.add_text(name, value, Place::Flag)?;
-        }
+        layers.add_flags(flags)?;
         for (name, min, max) in RANGES {
             layers.check_range(name, min, max)?;
         }
@@ -215,13 +255,19 @@ impl Settings {
     /// The name of every setting, in alphabetical order.
     #[must_use]
     pub fn names() -> Vec<String> {
-        Layers::over(&Self::default()).names()
+        Layers::over(Tier::Stream, [&Self::of(Tier::Stream), &Self::of(Tier::Batch)]).names()
     }
 
     /// Where the bus is; a relative path is relative to the working folder.
     #[must_use]
     pub fn bus_url(&self) -> String {
         self.bus.clone().unwrap_or_else(|| format!("sqlite://{}", self.data_dir.join("bus.sqlite").display()))
+    }
+
+    /// Where tables stand; a relative path behind `file://` is relative to the working folder.
+    #[must_use]
+    pub fn lake_url(&self) -> String {
+        self.lake.clone().unwrap_or_else(|| format!("file://{}", self.data_dir.join("lake").display()))
     }
 
     /// Where checkpoints are; a relative path behind `file://` is relative to the working folder.
@@ -241,8 +287,10 @@ impl Settings {
         if self.bus.as_ref().is_some_and(|url| place(url) == 0) {
             return wrong("bus", "expected `sqlite://` and a path, or `kafka://` and `host:port` of brokers".to_string());
         }
-        if self.checkpoints.as_ref().is_some_and(|url| !url.contains("://")) {
-            return wrong("checkpoints", "expected a URL such as `file:///var/lib/distributary`".to_string());
+        for (name, url) in [("lake", &self.lake), ("checkpoints", &self.checkpoints)] {
+            if url.as_ref().is_some_and(|url| !url.contains("://")) {
+                return wrong(name, "expected a URL such as `file:///var/lib/distributary`".to_string());
+            }
         }
         if self.kafka_ca_file.is_some() && !self.kafka_tls {
             return wrong("kafka_ca_file", "is of no use without `kafka_tls = true`".to_string());

@@ -39,6 +39,18 @@ pub fn of<T: DeserializeOwned>() -> String {
     }
 }
 
+/// The value that the description is made of: zeros, text that says `0`, one element in every list. `None` of a type that does not
+/// take them.
+///
+/// ```
+/// use distributary_runtime::shape::sample;
+/// assert_eq!(sample::<(u32, Option<String>, Vec<bool>)>(), Some((0, Some("0".into()), vec![false])));
+/// ```
+#[must_use]
+pub fn sample<T: DeserializeOwned>() -> Option<T> {
+    catch(|| T::deserialize(Tracer { text: &RefCell::default(), depth: 0 }).ok()).ok().flatten()
+}
+
 #[derive(Clone, Copy)]
 struct Tracer<'a> {
     text: &'a RefCell<String>,

@@ -67,9 +67,14 @@ impl PathSummary<Epoch> for () {
 
 /// A point in event time (or, as [`Watermark`], a claim about it): milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+// By this name a table knows that its column is a time.
+#[serde(rename(serialize = "distributary::EventTime"))]
 pub struct EventTime(pub i64);
 
 impl EventTime {
+    /// What it calls itself when it is written.
+    pub const NAME: &'static str = "distributary::EventTime";
+
     /// Before every event: what a partition that has delivered nothing claims.
     pub const MIN: Self = Self(i64::MIN);
 

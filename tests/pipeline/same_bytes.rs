@@ -90,9 +90,9 @@ fn assert_same(job: Job, topic: &str, records: Vec<NewRecord>) {
         tested.settle();
     }
     let (rig, fingerprint) = really_run(job, topic, records);
-    assert_eq!(tested.plan().fingerprint(rig.settings.lanes), fingerprint, "{job}: the plan");
+    assert_eq!(tested.plans()[0].fingerprint(rig.settings.lanes), fingerprint, "{job}: the plan");
 
-    let sinks: Vec<(String, TopicForm)> = tested.plan().sinks().filter_map(|s| topic_of(&s.target)).collect();
+    let sinks: Vec<(String, TopicForm)> = tested.plans()[0].sinks().filter_map(|s| topic_of(&s.target)).collect();
     for (sink, form) in sinks {
         let seen = standing(tested.records(&sink), form);
         let written = standing(rig.by_partition(&sink), form);

@@ -1,8 +1,8 @@
 //! Whether a row fits its table: asked where rows are made, so that one that does not can be set aside there; and asked
 //! again when a run does not decode, to say which row and field it was.
 
-use super::spec::{Column, ColumnType, TableSpec};
 use super::value::{self, Json, Reason};
+use distributary_runtime::table::{Column, ColumnType};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -28,18 +28,25 @@ pub enum Misfit {
     },
 }
 
-impl TableSpec {
-    /// Whether a row, the JSON of one object, fits the columns. A field that is no column does not.
-    ///
-    /// # Errors
-    /// What does not fit.
-    pub fn check(&self, row: &[u8]) -> Result<(), Misfit> {
-        let row: &RawValue = serde_json::from_slice(row).map_err(|_| Misfit::Row)?;
-        if !row.get().starts_with('{') {
-            return Err(Misfit::Row);
-        }
-        fits_struct(self.columns(), row, "")
+/// Whether a row, the JSON of one object, fits the columns. A field that is no column does not.
+///
+/// ```
+/// use distributary_connectors::lake::check_row;
+/// use distributary_runtime::table::{Column, ColumnType};
+/// let columns = [Column::required("at", ColumnType::Timestamp), Column::nullable("user_id", ColumnType::Text)];
+/// assert!(check_row(&columns, br#"{"at": "2026-01-02T03:04:05Z"}"#).is_ok());
+/// let misfit = check_row(&columns, br#"{"user_id": "u1"}"#).unwrap_err();
+/// assert_eq!(misfit.to_string(), "`at` is null or missing");
+/// ```
+///
+/// # Errors
+/// What does not fit.
+pub fn check_row(columns: &[Column], row: &[u8]) -> Result<(), Misfit> {
+    let row: &RawValue = serde_json::from_slice(row).map_err(|_| Misfit::Row)?;
+    if !row.get().starts_with('{') {
+        return Err(Misfit::Row);
     }
+    fits_struct(columns, row, "")
 }
 
 fn fits_struct(columns: &[Column], json: &RawValue, path: &str) -> Result<(), Misfit> {
@@ -109,21 +116,21 @@ fn misfit(field: &str, reason: Reason) -> Misfit {
 
 #[cfg(test)]
 mod tests {
-    use crate::lake::{Column, ColumnType, TableSpec};
+    use super::check_row;
+    use distributary_runtime::table::{Column, ColumnType};
 
-    fn table() -> TableSpec {
+    fn columns() -> Vec<Column> {
         let inner = ColumnType::Struct(vec![Column::required("city", ColumnType::Text).subject()]);
-        let columns = vec![
+        vec![
             Column::required("at", ColumnType::Timestamp),
             Column::nullable("amount", ColumnType::Decimal { precision: 5, scale: 2 }),
             Column::nullable("homes", ColumnType::List { element: Box::new(inner), nullable: false }),
-        ];
-        TableSpec::new("t", "memory:///t", "at", columns).unwrap()
+        ]
     }
 
     #[test]
     fn what_does_not_fit_is_named_by_field_and_reason_and_never_by_value() {
-        let table = table();
+        let columns = columns();
         for (row, expected) in [
             ("[1]", "the row is not one JSON object"),
             ("{\"at\": 1} {\"at\": 2}", "the row is not one JSON object"),
@@ -141,7 +148,7 @@ mod tests {
                 "`homes[]` has a field that is no column of the table",
             ),
         ] {
-            assert_eq!(table.check(row.as_bytes()).unwrap_err().to_string(), expected, "{row}");
+            assert_eq!(check_row(&columns, row.as_bytes()).unwrap_err().to_string(), expected, "{row}");
         }
     }
 
@@ -150,7 +157,7 @@ mod tests {
         for row in
             ["{\"at\": 1}", " {\"amount\": null, \"at\": \"2026-01-02T03:04:05Z\", \"homes\": [{\"city\": \"a\\u00e4\"}]}\n"]
         {
-            assert_eq!(table().check(row.as_bytes()), Ok(()));
+            assert_eq!(check_row(&columns(), row.as_bytes()), Ok(()));
         }
     }
 }

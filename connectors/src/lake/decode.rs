@@ -1,6 +1,7 @@
 //! From the JSON of rows to Arrow: Arrow's own decoder for structs and lists, and ours for values, because its own would
 //! cut digits off decimals, take whole numbers for microseconds, and show values in its errors.
 
+use super::check::check_row;
 use super::spec::TableSpec;
 use super::value::{self, Json, Reason};
 use delta_kernel::arrow::array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
@@ -51,12 +52,12 @@ fn try_rows(schema: &SchemaRef, records: &[&OutRecord]) -> Option<RecordBatch> {
 
 fn explain(spec: &TableSpec, records: &[&OutRecord]) -> Error {
     let misfit = records.iter().find_map(|record| match &record.value {
-        Some(row) => spec.check(row).err().map(|misfit| format!("row {}: {misfit}", record.origin)),
+        Some(row) => check_row(spec.columns(), row).err().map(|misfit| format!("row {}: {misfit}", record.origin)),
         None => Some(format!("row {} has no value", record.origin)),
     });
     Error::refused(
         format!("table `{}`: {}", spec.name(), misfit.as_deref().unwrap_or("a row does not decode")),
-        "correct what makes the rows, or set such rows aside before the table (`TableSpec::check` finds them)",
+        "correct what makes the rows, or set such rows aside before the table (`check_row` finds them)",
     )
 }
 

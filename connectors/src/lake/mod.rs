@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`TableSpec`] | what a table is: name, folder, columns; which rows fit it |
+//! | [`TableSpec`], [`check_row`] | what a table is: name, folder, columns; which rows fit it |
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
 //! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
@@ -39,9 +39,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use check::Misfit;
+pub use check::{Misfit, check_row};
 pub use delta::DeltaLog;
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
 pub use sink::TableSink;
-pub use spec::{Column, ColumnType, Role, TableSpec};
+pub use spec::{TableSpec, check_table};
 pub use store::TableStore;

@@ -81,8 +81,10 @@ impl RowWriter {
 
     /// Which rows lie in which hour, in the order of the run.
     fn hours(&self, batch: &RecordBatch, rows: &Rows<'_>) -> Result<BTreeMap<Hour, Vec<u32>>> {
-        let times = batch.column_by_name(self.spec.event_time());
-        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let mut path = self.spec.event_time().split('.');
+        let first = path.next().and_then(|name| batch.column_by_name(name));
+        let times = path.try_fold(first, |column, name| Some(column?.as_struct_opt()?.column_by_name(name)));
+        let times = times.flatten().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let times = times.ok_or_else(|| damaged(&self.spec, &"the event time is no timestamp"))?;
         let mut hours: BTreeMap<Hour, Vec<u32>> = BTreeMap::new();
         for ((place, micros), copies) in (0_u32..).zip(times.values()).zip(&rows.copies) {

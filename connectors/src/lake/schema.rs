@@ -1,9 +1,10 @@
 //! From a table's columns to the schema, the partitions and the properties of the Delta table.
 
-use super::spec::{Column, ColumnType, Role, TableSpec};
+use super::spec::TableSpec;
 use delta_kernel::KernelResult;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::schema::{ArrayType, DataType, SchemaRef, StructField, StructType};
+use distributary_runtime::table::{Column, ColumnType, Role};
 use std::sync::Arc;
 
 /// Day of the event time.
@@ -54,7 +55,7 @@ pub(super) fn properties(spec: &TableSpec) -> Vec<(String, String)> {
 pub(super) fn statistics(spec: &TableSpec) -> Vec<ColumnName> {
     let mut found = Vec::new();
     collect(spec.columns(), &[], &mut found);
-    found.sort_by_key(|path| path.as_slice() != [spec.event_time()]);
+    found.sort_by_key(|path| path.join(".") != spec.event_time());
     found.into_iter().take(STATISTICS_MAX).map(|path| ColumnName::new(path.iter().map(String::as_str))).collect()
 }
 

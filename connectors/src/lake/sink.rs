@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// A row table. See the module for what it promises.
 ///
-/// The value of a result is the JSON of one row, checked as [`TableSpec::check`] does; n copies are n rows. A result that is
+/// The value of a result is the JSON of one row, checked as [`check_row`](super::check_row) does; n copies are n rows. A result that is
 /// taken back is refused.
 #[derive(Clone)]
 pub struct TableSink {

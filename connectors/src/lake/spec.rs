@@ -3,118 +3,30 @@
 use super::schema;
 use delta_kernel::schema::SchemaRef;
 use distributary_runtime::error::{Error, Result};
+use distributary_runtime::table::{Column, ColumnType, Role};
 use std::collections::BTreeSet;
 use url::Url;
 
 /// Columns of a table, those within structs included: a metadata action that every reader takes in one piece.
 const COLUMNS_MAX: usize = 1_000;
+/// The longest name of a table: that of a folder.
+const NAME_MAX: usize = 200;
 /// Lists and structs within each other: what is deeper is no table any more, and every level is a call on the stack.
 const DEPTH_MAX: usize = 16;
 /// The most digits a decimal may have, in Delta as in Parquet.
 const PRECISION_MAX: u8 = 38;
 
-/// The type of a column. There is no unsigned one, because no warehouse has it: a u64 is `Decimal { precision: 20, scale: 0 }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnType {
-    /// `true` or `false`.
-    Bool,
-    /// A whole number of 8 bits.
-    Int8,
-    /// A whole number of 16 bits.
-    Int16,
-    /// A whole number of 32 bits.
-    Int32,
-    /// A whole number of 64 bits.
-    Int64,
-    /// A floating-point number of 64 bits.
-    Float64,
-    /// An exact number, as a JSON number or as text, without an exponent. More digits behind the point than `scale` are
-    /// refused unless they are zeros.
-    Decimal {
-        /// Digits in all, 1 to 38.
-        precision: u8,
-        /// Digits behind the point.
-        scale: u8,
-    },
-    /// Text.
-    Text,
-    /// A point in time, in UTC, kept in microseconds: milliseconds since 1970 as a whole number, or RFC 3339 text with an
-    /// offset, of which digits behind the microsecond are cut off. Years 1 to 9999.
-    Timestamp,
-    /// A day, as `YYYY-MM-DD`.
-    Date,
-    /// A list.
-    List {
-        /// The type of its elements.
-        element: Box<ColumnType>,
-        /// Whether an element may be null.
-        nullable: bool,
-    },
-    /// A struct.
-    Struct(Vec<Column>),
-}
-
-/// What a column says about a person.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Nothing that names a subject.
-    #[default]
-    Plain,
-    /// It, or what is within it, names a subject: nothing of it ever stands in the table's log.
-    Subject,
-}
-
-/// A column of a table, or a field of a struct.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Name: letters, digits and `_`, and no `_` first (that is where our own columns begin).
-    pub name: String,
-    /// Type.
-    pub data_type: ColumnType,
-    /// Whether it may be null; a row that lacks it has null.
-    pub nullable: bool,
-    /// What readers see as the column's comment.
-    pub comment: Option<String>,
-    /// What it says about a person.
-    pub role: Role,
-}
-
-impl Column {
-    /// A column that always has a value.
-    pub fn required(name: impl Into<String>, data_type: ColumnType) -> Self {
-        Self { name: name.into(), data_type, nullable: false, comment: None, role: Role::Plain }
-    }
-
-    /// A column that may be null.
-    pub fn nullable(name: impl Into<String>, data_type: ColumnType) -> Self {
-        Self { nullable: true, ..Self::required(name, data_type) }
-    }
-
-    /// With a comment.
-    #[must_use]
-    pub fn comment(self, comment: impl Into<String>) -> Self {
-        Self { comment: Some(comment.into()), ..self }
-    }
-
-    /// As one that names a subject.
-    #[must_use]
-    pub fn subject(self) -> Self {
-        Self { role: Role::Subject, ..self }
-    }
-}
-
 /// A row table: one row per result, in folders of an hour of event time.
 ///
 /// ```
-/// use distributary_connectors::lake::{Column, ColumnType, TableSpec};
+/// use distributary_connectors::lake::TableSpec;
+/// use distributary_runtime::table::{Column, ColumnType};
 /// let columns = vec![
 ///     Column::required("user_id", ColumnType::Text).subject(),
 ///     Column::required("at", ColumnType::Timestamp).comment("when it was paid"),
 /// ];
 /// let payments = TableSpec::new("payments", "file:///lake/payments", "at", columns).unwrap();
-/// assert!(payments.check(br#"{"user_id": "u1", "at": "2026-01-02T03:04:05Z"}"#).is_ok());
-/// let misfit = payments.check(br#"{"user_id": "u1"}"#).unwrap_err();
-/// assert_eq!(misfit.to_string(), "`at` is null or missing");
+/// assert_eq!(payments.url().as_str(), "file:///lake/payments/");
 /// ```
 #[derive(Clone, Debug)]
 pub struct TableSpec {
@@ -126,7 +38,8 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
-    /// A table at the folder `url` (`file:///dir`, `s3://bucket/dir`), whose rows lie in the hour of their column `event_time`.
+    /// A table at the folder `url` (`file:///dir`, `s3://bucket/dir`), whose rows lie in the hour of their column `event_time` (a field of a
+    /// struct is named by its path: `window.start`).
     ///
     /// # Errors
     /// The address is none, a column cannot be one, or `event_time` is not a required timestamp that names no subject.
@@ -134,12 +47,7 @@ impl TableSpec {
         let (name, event_time) = (name.into(), event_time.into());
         let refuse = |what: String| Error::refused(format!("table `{name}`: {what}"), "change the table's definition");
         let url = folder(url).map_err(&refuse)?;
-        let mut count = 0;
-        check_columns(&columns, DEPTH_MAX, &mut count).map_err(&refuse)?;
-        let time = columns.iter().find(|column| column.name == event_time);
-        if !time.is_some_and(|c| c.data_type == ColumnType::Timestamp && !c.nullable && c.role == Role::Plain) {
-            return Err(refuse(format!("its event time `{event_time}` must be a required timestamp that names no subject")));
-        }
+        check_table(&name, &event_time, &columns).map_err(&refuse)?;
         let schema = schema::of_table(&columns).map_err(|e| refuse(e.to_string()))?;
         Ok(Self { name, url, event_time, columns, schema })
     }
@@ -171,6 +79,32 @@ impl TableSpec {
     /// Everything a reader sees: the columns, `_origin`, `event_date` and `event_hour`.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+}
+
+/// Whether there can be a table of this name and these columns, whose rows lie in the hour of `event_time`.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_table(name: &str, event_time: &str, columns: &[Column]) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(plain) || name.starts_with(['.', '_']) {
+        return Err(format!("a name has 1 to {NAME_MAX} letters, digits, `.`, `_` and `-`, a letter or digit first"));
+    }
+    check_columns(columns, DEPTH_MAX, &mut 0)?;
+    match is_event_time(columns, event_time) {
+        true => Ok(()),
+        false => Err(format!("its event time `{event_time}` must be a required timestamp that names no subject")),
+    }
+}
+
+fn is_event_time(columns: &[Column], path: &str) -> bool {
+    let (name, within) = path.split_once('.').map_or((path, None), |(name, within)| (name, Some(within)));
+    let column = columns.iter().find(|column| column.name == name && !column.nullable && column.role == Role::Plain);
+    match (column.map(|column| &column.data_type), within) {
+        (Some(ColumnType::Struct(fields)), Some(within)) => is_event_time(fields, within),
+        (Some(ColumnType::Timestamp), None) => true,
+        _ => false,
     }
 }
 

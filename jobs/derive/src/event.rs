@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Result};
+use syn::{Attribute, Data, DeriveInput, Error, Expr, ExprLit, Field, Fields, Ident, Lit, LitStr, Meta, MetaNameValue, Result};
 
 const KNOWN: [Known; 8] = [
     ("topic", Some("payments")),
@@ -37,6 +37,7 @@ struct Plan<'a> {
     key: Option<&'a Field>,
     delay_ms: i64,
     max_ahead_ms: i64,
+    comments: Vec<(String, String)>,
 }
 
 fn named_fields(input: &DeriveInput) -> Result<Vec<&Field>> {
@@ -123,7 +124,8 @@ fn read<'a>(input: &DeriveInput, fields: &[&'a Field]) -> Result<Plan<'a>> {
 
     match (errors, topic, id, time, delay_ms, max_ahead_ms) {
         (None, Some(topic), Some(id), Some(time), Some(delay_ms), Some(max_ahead_ms)) => {
-            Ok(Plan { topic, id, time, subject, key, delay_ms, max_ahead_ms })
+            let comments = fields.iter().filter_map(|field| Some((field_name(field), doc(field)?))).collect();
+            Ok(Plan { topic, id, time, subject, key, delay_ms, max_ahead_ms, comments })
         }
         (Some(errors), ..) => Err(errors),
         (None, ..) => unreachable!("what is absent has left an error"),
@@ -138,6 +140,16 @@ fn find_field<'a>(event: &Ident, fields: &[&'a Field], key: &str, name: &LitStr)
         let what = format!("`{event}` has no field `{wanted}` for its `{key}`: {}", nearest::remedy(&wanted, &names));
         Error::new(name.span(), what)
     })
+}
+
+/// The first paragraph of a field's doc comment, on one line.
+fn doc(field: &Field) -> Option<String> {
+    let lines = field.attrs.iter().filter(|a| a.path().is_ident("doc")).filter_map(|a| match &a.meta {
+        Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(text), .. }), .. }) => Some(text.value()),
+        _ => None,
+    });
+    let paragraph: Vec<String> = lines.map(|line| line.trim().to_string()).take_while(|line| !line.is_empty()).collect();
+    Some(paragraph.join(" ")).filter(|text| !text.is_empty())
 }
 
 /// A field's name without `r#`.
@@ -181,7 +193,8 @@ fn check_topic(topic: &LitStr) -> Result<LitStr> {
 }
 
 fn implementation(event: &Ident, plan: &Plan<'_>) -> TokenStream {
-    let Plan { topic, id, time, subject, key, delay_ms, max_ahead_ms } = plan;
+    let Plan { topic, id, time, subject, key, delay_ms, max_ahead_ms, comments } = plan;
+    let comments = comments.iter().map(|(field, text)| quote!((#field, #text)));
     let event_name = event.unraw().to_string();
     let (id_name, time_name) = (field_name(id), field_name(time));
     let key_name = field_name(key.or(*subject).unwrap_or(id));
@@ -245,6 +258,7 @@ fn implementation(event: &Ident, plan: &Plan<'_>) -> TokenStream {
                     key: #key_name,
                     delay_ms: #delay_ms,
                     max_ahead_ms: #max_ahead_ms,
+                    comments: &[#(#comments),*],
                 }
             }
         }

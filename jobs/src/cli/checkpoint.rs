@@ -160,6 +160,6 @@ fn verified(store: &CheckpointStore, checkpoint: &Checkpoint) -> Result<Verified
 
 fn checkpoints(context: &Context<'_>, job: &str) -> Result<(CheckpointStore, Vec<Checkpoint>)> {
     let settings = context.settings()?;
-    let history = journal_of(&*run::open_bus(&settings)?, context.job(job)?)?;
+    let history = journal_of(&*run::open_bus(&settings)?, context.pipeline(job)?)?;
     Ok((run::open_store(&settings)?, history.checkpoints))
 }

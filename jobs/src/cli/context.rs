@@ -1,7 +1,9 @@
 //! What every command works with: the jobs of the binary, and its settings.
 
+use crate::job::TierOf;
 use crate::{Error, Job, Result, jobs, run};
 use distributary_runtime::bus::{Bus, Topic};
+use distributary_runtime::plan::Tier;
 use distributary_runtime::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,13 +50,13 @@ impl<'a> Context<'a> {
         self.global.data_dir.as_deref()
     }
 
-    /// The settings, from all their layers.
+    /// The settings, from all their layers: what does not differ by tier.
     pub(super) fn settings(&self) -> Result<Settings> {
-        self.settings_with(&[])
+        self.settings_of(Tier::Stream, &[])
     }
 
-    /// The settings, with those of a command's own flags on top.
-    pub(super) fn settings_with(&self, flags: &[(&str, Option<String>)]) -> Result<Settings> {
+    /// The settings of a tier, with those of a command's own flags on top.
+    pub(super) fn settings_of(&self, tier: Tier, flags: &[(&str, Option<String>)]) -> Result<Settings> {
         let named = self.global.config.clone().or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
         let path = named.clone().unwrap_or_else(|| PathBuf::from(FILE));
         let file = match std::fs::read_to_string(&path) {
@@ -64,14 +66,44 @@ impl<'a> Context<'a> {
         };
         let mut all = self.global.set.clone();
         all.extend(self.global.data_dir.clone().map(|dir| ("data_dir".to_string(), dir)));
-        all.extend(flags.iter().filter_map(|(name, value)| Some(((*name).to_string(), value.clone()?))));
+        let prefix = if tier == Tier::Batch { "batch." } else { "" };
+        all.extend(flags.iter().filter_map(|(name, value)| Some((format!("{prefix}{name}"), value.clone()?))));
         let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Settings::load(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, &all)
+        Settings::load_of(tier, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, &all)
     }
 
     /// The bus of the settings.
     pub(super) fn bus(&self) -> Result<Arc<dyn Bus>> {
         run::open_bus(&self.settings()?)
+    }
+
+    /// The pipeline of this name: `job` and `team.job` are the streaming tier (or the only one), with `.batch` behind it the batch tier.
+    pub(super) fn pipeline(&self, name: &str) -> Result<TierOf> {
+        let first = self.pipelines(name)?.into_iter().next();
+        Ok(first.unwrap_or_else(|| unreachable!("a job has a tier")))
+    }
+
+    /// The pipelines of this name: of `job` and `team.job` all there are.
+    pub(super) fn pipelines(&self, name: &str) -> Result<Vec<TierOf>> {
+        let (job, tier) = match name.strip_suffix(".batch") {
+            Some(job) => (job, Some(Tier::Batch)),
+            None => (name, None),
+        };
+        self.pipelines_of(self.job(job)?, tier)
+    }
+
+    /// The pipelines of a job, or that of one tier.
+    pub(super) fn pipelines_of(&self, job: Job, tier: Option<Tier>) -> Result<Vec<TierOf>> {
+        let mut tiers = run::tiers(job)?;
+        let others = tiers.first().map_or(Tier::Stream, |of| of.tier);
+        tiers.retain(|of| tier.is_none_or(|tier| of.tier == tier));
+        match tier.filter(|_| tiers.is_empty()) {
+            None => Ok(tiers),
+            Some(tier) => {
+                let what = format!("{job} has no {tier} tier");
+                Err(Error::refused(what, format!("all its sinks are in the {others} tier: leave the {tier} tier out")))
+            }
+        }
     }
 
     /// A job by its name, or by `team.job`.

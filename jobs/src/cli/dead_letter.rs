@@ -3,7 +3,8 @@
 use super::context::Context;
 use super::out::{Out, grouped, time};
 use super::record::{self, Next, Span, shown};
-use crate::{Error, Job, Result};
+use crate::job::TierOf;
+use crate::{Error, Result};
 use distributary_runtime::bus::{Bus, Offset, Record, Topic};
 use distributary_runtime::dead_letters::header as names;
 use distributary_runtime::time::WallTime;
@@ -70,7 +71,7 @@ impl Letter {
 
 impl List {
     fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let job = context.job(&self.job)?;
+        let job = context.pipeline(&self.job)?;
         let bus = context.bus()?;
         let mut out = Out::new();
         if self.by_cause {
@@ -126,7 +127,7 @@ pub(super) struct Show {
 
 impl Show {
     fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let job = context.job(&self.job)?;
+        let job = context.pipeline(&self.job)?;
         let bus = context.bus()?;
         let topic = topic(&*bus, job)?;
         let position = self.position.split_once('@').and_then(|(p, o)| Some((p.parse().ok()?, Offset(o.parse().ok()?))));
@@ -173,7 +174,7 @@ impl Show {
 }
 
 /// How many dead letters there are of each cause. Numbers in a cause (lines, columns, sizes) do not make it another one.
-pub(super) fn by_cause(bus: &dyn Bus, job: Job) -> Result<BTreeMap<String, u64>> {
+pub(super) fn by_cause(bus: &dyn Bus, job: TierOf) -> Result<BTreeMap<String, u64>> {
     let topic = topic(bus, job)?;
     let mut causes = BTreeMap::new();
     let each = |_, record: Record| {
@@ -189,8 +190,8 @@ fn without_numbers(cause: &str) -> String {
     cause.split(' ').map(|word| if is_number(word) { "N" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
-fn topic(bus: &dyn Bus, job: Job) -> Result<Topic> {
-    let never = || Error::refused(format!("{job} was never started"), format!("start it: `run {}`", job.name()));
+fn topic(bus: &dyn Bus, job: TierOf) -> Result<Topic> {
+    let never = || Error::refused(format!("{job} was never started"), format!("start it: `run {}`", job.short()));
     bus.topic(&format!("{job}.dead-letters"))?.ok_or_else(never)
 }
 

@@ -2,7 +2,8 @@
 
 use super::context::Context;
 use super::out::{Out, grouped, time};
-use crate::{Error, Job, Result, run};
+use crate::job::TierOf;
+use crate::{Error, Result, run};
 use distributary_runtime::binding::{Binding, Feed};
 use distributary_runtime::bus::{Bus, Offset};
 use distributary_runtime::engine;
@@ -52,7 +53,7 @@ struct Shown {
 
 impl Show {
     fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let job = context.job(&self.job)?;
+        let job = context.pipeline(&self.job)?;
         let bus = context.bus()?;
         let plan = engine::plan(&run::pipeline(job))?;
         let mut entries = entries(&*bus, job)?;
@@ -75,9 +76,9 @@ impl Show {
     }
 }
 
-fn entries(bus: &dyn Bus, job: Job) -> Result<Vec<Shown>> {
+fn entries(bus: &dyn Bus, job: TierOf) -> Result<Vec<Shown>> {
     let never =
-        || Error::refused(format!("{job} has no journal: it was never started"), format!("start it: `run {}`", job.name()));
+        || Error::refused(format!("{job} has no journal: it was never started"), format!("start it: `run {}`", job.short()));
     let topic = bus.topic(&start::journal_topic(&job.to_string()))?.ok_or_else(never)?;
     let mut writer = None;
     let mut entries = Vec::new();

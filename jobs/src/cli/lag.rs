@@ -18,15 +18,16 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let jobs = match &self.job {
-            Some(name) => vec![context.job(name)?],
-            None => context.jobs().to_vec(),
-        };
+        let mut pipelines = Vec::new();
+        match &self.job {
+            Some(name) => pipelines = context.pipelines(name)?,
+            None => context.jobs().iter().try_for_each(|job| run::tiers(*job).map(|tiers| pipelines.extend(tiers)))?,
+        }
         let settings = context.settings()?;
         let (bus, store) = (run::open_bus(&settings)?, run::open_store(&settings)?);
         let mut lags = Vec::new();
-        for job in jobs {
-            lags.extend(Standing::of(job, &*bus, &store)?.lags(&*bus)?);
+        for of in pipelines {
+            lags.extend(Standing::of(of, &*bus, &store)?.lags(&*bus)?);
         }
         let mut out = Out::new();
         if self.json {

@@ -25,6 +25,7 @@ mod record;
 mod run;
 mod standing;
 mod status;
+mod supervisor;
 mod topic;
 mod why;
 

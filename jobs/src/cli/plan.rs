@@ -2,9 +2,11 @@
 
 use super::context::Context;
 use super::out::Out;
+use crate::job::TierOf;
 use crate::{Result, run};
 use distributary_runtime::engine;
 use distributary_runtime::plan::{Node, NodeId, Plan, SinkRole};
+use distributary_runtime::settings::Settings;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 pub(super) struct Args {
     /// The job.
     job: String,
-    /// One JSON document.
+    /// One JSON document for each pipeline.
     #[arg(long)]
     json: bool,
 }
@@ -31,32 +33,39 @@ struct Document<'a> {
 
 impl Args {
     pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let job = context.job(&self.job)?;
-        let settings = context.settings()?;
-        let pipeline = run::pipeline(job);
-        let plan = engine::plan(&pipeline)?;
-        let fingerprint = format!("{:032x}", plan.fingerprint(settings.lanes));
         let mut out = Out::new();
-        if self.json {
-            let document =
-                Document { pipeline: &pipeline.name, doc: job.doc(), fingerprint, bus: settings.bus_url(), plan: &plan };
-            out.json(&document)?;
-        } else {
-            out.line(&pipeline.name)?;
-            job.doc().lines().try_for_each(|line| out.line(format_args!("  {line}")))?;
-            out.line("")?;
-            lines(&plan).iter().try_for_each(|line| out.line(line))?;
-            out.line("")?;
-            out.line("Sinks")?;
-            let rows: Vec<_> =
-                plan.sinks().map(|s| [role(s.role).into(), s.target.to_string(), s.guarantee.to_string()]).collect();
-            out.table(["WHAT", "WHERE", "GUARANTEE"], &rows)?;
-            out.line("")?;
-            out.line(format_args!("fingerprint {fingerprint} (with {} lanes); bus {}", settings.lanes, settings.bus_url()))?;
+        for (index, of) in context.pipelines(&self.job)?.into_iter().enumerate() {
+            if index > 0 && !self.json {
+                out.line("")?;
+            }
+            self.show(of, &context.settings_of(of.tier, &[])?, &mut out)?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
+
+    fn show(&self, of: TierOf, settings: &Settings, out: &mut Out) -> Result<()> {
+        let (pipeline, doc) = (run::pipeline(of), of.job.doc());
+        let plan = engine::plan(&pipeline)?;
+        let fingerprint = format!("{:032x}", plan.fingerprint(settings.lanes));
+        if self.json {
+            return out.json(&Document { pipeline: &pipeline.name, doc, fingerprint, bus: settings.bus_url(), plan: &plan });
+        }
+        out.line(format_args!("{}  ({} tier, an epoch every {})", pipeline.name, of.tier, span(settings.epoch_interval_ms)))?;
+        doc.lines().try_for_each(|line| out.line(format_args!("  {line}")))?;
+        out.line("")?;
+        lines(&plan).iter().try_for_each(|line| out.line(line))?;
+        out.line("")?;
+        out.line("Sinks")?;
+        let rows: Vec<_> = plan.sinks().map(|s| [role(s.role).into(), s.target.to_string(), s.guarantee.to_string()]).collect();
+        out.table(["WHAT", "WHERE", "GUARANTEE"], &rows)?;
+        out.line("")?;
+        out.line(format_args!("fingerprint {fingerprint} (with {} lanes); bus {}", settings.lanes, settings.bus_url()))
+    }
+}
+
+fn span(ms: u64) -> String {
+    if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
 
 /// The dataflow from top to bottom: side branches are indented, the longest one goes straight on.

@@ -41,6 +41,17 @@ pub(super) fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> Result<()>
     Ok(())
 }
 
+/// Calls `stop` when standard input ends.
+pub(super) fn on_end_of_input(stop: impl FnOnce() + Send + 'static) -> Result<()> {
+    let listen = move || {
+        // Nothing is ever said; also an error means that nobody is there.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        stop();
+    };
+    let started = std::thread::Builder::new().name("parent".into()).spawn(listen);
+    started.map(drop).map_err(|source| Error::Io { what: "listening for the end of the parent process".into(), source })
+}
+
 /// Asks a process that we started to stop in order.
 #[allow(unsafe_code, reason = "sending a signal has no safe form")]
 pub(super) fn ask_to_stop(child: &std::process::Child) {

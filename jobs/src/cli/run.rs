@@ -3,11 +3,12 @@
 use super::context::Context;
 use super::liveness::Alive;
 use super::status::{StatusFile, Told};
-use super::{logging, metrics_server, process};
+use super::{logging, metrics_server, process, supervisor};
 use crate::{Error, Result, run};
 use distributary_runtime::engine;
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::pipeline::{Minting, StartOptions};
+use distributary_runtime::plan::Tier;
 use distributary_runtime::report::Reports;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::process::ExitCode;
@@ -18,8 +19,14 @@ use std::sync::Arc;
 /// It goes on where it stopped or crashed. Stopping is a last checkpoint.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The job.
+    /// The job. One with tables beside other sinks runs as two processes, a tier each; this one starts them again when they die.
     job: String,
+    /// Only this tier, in this process.
+    #[arg(long, value_name = "TIER", value_parser = tier)]
+    tier: Option<Tier>,
+    /// Stop when standard input ends, which whoever started this process holds.
+    #[arg(long, hide = true, requires = "tier")]
+    supervised: bool,
     /// Begin a new generation of results, from the oldest records on the bus.
     #[arg(long)]
     from_zero: bool,
@@ -36,7 +43,8 @@ pub(super) struct Args {
     /// What is logged: a level, or `epoch` for a line for each epoch. Short for `--set log=..`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// Address of the metrics endpoint, such as 127.0.0.1:9100 (port 0: any). Short for `--set metrics_listen=..`.
+    /// Address of the metrics endpoint, such as 127.0.0.1:9100 (port 0: any). Short for `--set metrics_listen=..`; of two tiers it is that of
+    /// the streaming tier (the other's: `--set batch.metrics_listen=..`).
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }
@@ -44,10 +52,17 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
         process::abort_on_panic();
-        let job = context.job(&self.job)?;
+        let pipelines = match self.tier {
+            Some(tier) => context.pipelines_of(context.job(&self.job)?, Some(tier))?,
+            None => context.pipelines(&self.job)?,
+        };
+        let [of] = pipelines[..] else {
+            logging::start(&context.settings_of(Tier::Stream, &[("log", self.log)])?.log)?;
+            return supervisor::run(&pipelines, !self.from_zero && !self.adopt_plan);
+        };
         let workers = self.workers.map(|n| n.to_string());
-        let flags = [("workers", workers), ("log", self.log), ("metrics_listen", self.metrics)];
-        let settings = context.settings_with(&flags)?;
+        let metrics = self.metrics.filter(|_| !self.supervised || of.tier == Tier::Stream);
+        let settings = context.settings_of(of.tier, &[("workers", workers), ("log", self.log), ("metrics_listen", metrics)])?;
         logging::start(&settings.log)?;
         // From the first moment on: a stop that comes while the pipeline starts is kept until it runs.
         let (reports, inbox) = Reports::new();
@@ -56,8 +71,12 @@ impl Args {
             tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
             engine::stop(&to);
         })?;
+        if self.supervised {
+            let to = reports.clone();
+            process::on_end_of_input(move || engine::stop(&to))?;
+        }
 
-        let pipeline = run::pipeline(job);
+        let pipeline = run::pipeline(of);
         let mut components = run::components(&pipeline.name, &settings)?;
         let metrics = match settings.metrics_listen {
             Some(address) => Some(metrics_server::start(address, components.metrics.clone())?),
@@ -90,6 +109,11 @@ impl Args {
         tracing::info!(pipeline = %pipeline.name, "stopped");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn tier(name: &str) -> Result<Tier, String> {
+    let found = Tier::ALL.into_iter().find(|tier| tier.to_string() == name);
+    found.ok_or_else(|| "it is `stream` or `batch`".to_string())
 }
 
 /// The identity of this start: the one place where randomness enters.

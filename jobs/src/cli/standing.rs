@@ -1,6 +1,7 @@
 //! Where a pipeline stands, read from its journal and its newest checkpoint: exact, whether it runs or not.
 
-use crate::{Error, Job, Result, run};
+use crate::job::TierOf;
+use crate::{Error, Result, run};
 use distributary_runtime::binding::{Feed, PartitionPosition, Positions, SourcePartition};
 use distributary_runtime::bus::{Bus, Offset, PartitionOffsets, Topic};
 use distributary_runtime::engine;
@@ -48,7 +49,7 @@ pub(super) struct Lag {
 }
 
 impl Standing {
-    pub(super) fn of(job: Job, bus: &dyn Bus, store: &CheckpointStore) -> Result<Self> {
+    pub(super) fn of(job: TierOf, bus: &dyn Bus, store: &CheckpointStore) -> Result<Self> {
         let pipeline = run::pipeline(job);
         let plan = engine::plan(&pipeline)?;
         let mut reads = 0;
@@ -108,8 +109,8 @@ fn was_started(history: &History) -> bool {
 }
 
 /// The journal of a pipeline that was started.
-pub(super) fn journal_of(bus: &dyn Bus, job: Job) -> Result<History> {
-    let never = || Error::refused(format!("{job} has never been started"), format!("start it: `run {}`", job.name()));
+pub(super) fn journal_of(bus: &dyn Bus, job: TierOf) -> Result<History> {
+    let never = || Error::refused(format!("{job} has never been started"), format!("start it: `run {}`", job.short()));
     read_journal(bus, &job.to_string())?.filter(was_started).ok_or_else(never)
 }
 

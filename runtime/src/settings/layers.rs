@@ -1,10 +1,11 @@
 //! Settings by name: which layer a value comes from, and what is wrong with it.
 
 use crate::error::{Error, Result};
+use crate::plan::Tier;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Names with this prefix in the environment are settings.
@@ -19,6 +20,15 @@ const ENV_OF_TESTS: &str = "DISTRIBUTARY_TEST_";
 
 /// What stands in a file is copied, and what stands on a command line is seen by every user of the machine.
 const ONLY_IN_ENV: &str = "kafka_sasl_password";
+
+/// What both tiers know by this name is each one's own, although its default is the same: an address is taken once.
+const ONE_EACH: &str = "metrics_listen";
+
+/// Names behind this are of the batch tier. In the environment it is [`BATCH_IN_ENV`].
+const BATCH: &str = "batch.";
+const BATCH_IN_ENV: &str = "batch_";
+/// The table of the file that holds them.
+const BATCH_TABLE: &str = "batch";
 
 /// A name this much alike (Jaro-Winkler) is likely meant.
 const ALIKE: f64 = 0.8;
@@ -46,15 +56,24 @@ impl fmt::Display for Place {
 
 /// The defaults, and what the layers put over them.
 pub(super) struct Layers {
+    tier: Tier,
     /// The defaults know the names and types; `null` is an optional text.
     defaults: Map<String, Value>,
+    /// Names that the tier does not share with the other one.
+    own: BTreeSet<String>,
     set: BTreeMap<String, (Value, Place)>,
 }
 
 impl Layers {
-    pub(super) fn over(defaults: &impl Serialize) -> Self {
-        let Ok(Value::Object(defaults)) = serde_json::to_value(defaults) else { unreachable!("settings have names") };
-        Self { defaults, set: BTreeMap::new() }
+    /// Over the defaults of the streaming and of the batch tier.
+    pub(super) fn over(tier: Tier, defaults: [&impl Serialize; 2]) -> Self {
+        let [stream, batch] = defaults.map(|of| match serde_json::to_value(of) {
+            Ok(Value::Object(values)) => values,
+            _ => unreachable!("settings have names"),
+        });
+        let own = stream.iter().filter(|(name, value)| *name == ONE_EACH || batch.get(*name) != Some(value));
+        let own = own.map(|(name, _)| name.clone()).collect();
+        Self { tier, defaults: if tier == Tier::Batch { batch } else { stream }, own, set: BTreeMap::new() }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -65,7 +84,8 @@ impl Layers {
 
     /// A setting with the place its value comes from, as errors show it.
     pub(super) fn named(&self, name: &str) -> String {
-        self.set.get(name).map_or_else(|| format!("{name} (default)"), |(_, place)| format!("{name} ({place})"))
+        let shown = self.shown(name);
+        self.set.get(name).map_or_else(|| format!("{shown} (default)"), |(_, place)| format!("{shown} ({place})"))
     }
 
     pub(super) fn add_file(&mut self, origin: &str, text: &str) -> Result<()> {
@@ -75,30 +95,55 @@ impl Layers {
         };
         let values: toml::Table = text.parse().map_err(not_toml)?;
         let spans = toml::de::DeTable::parse(text).map_err(not_toml)?;
-        for key in spans.get_ref().keys() {
+        let mut all = Vec::new();
+        for (key, span) in spans.get_ref() {
             let name: &str = key.get_ref();
-            let place = Place::File(origin.to_string(), line_at(text, key.span().start));
-            let Some(Ok(value)) = values.get(name).map(serde_json::to_value) else {
-                return Err(wrong(name, &place, "cannot be read".to_string()));
+            match (span.get_ref().as_table(), values.get(name).and_then(toml::Value::as_table)) {
+                (Some(spans), Some(values)) if name == BATCH_TABLE => {
+                    all.extend(
+                        spans.keys().map(|key| (format!("{BATCH}{}", key.get_ref()), key.span(), values.get(&**key.get_ref()))),
+                    );
+                }
+                _ => all.push((name.to_string(), key.span(), values.get(name))),
+            }
+        }
+        all.sort_by_key(|(name, ..)| name.starts_with(BATCH));
+        for (name, span, value) in all {
+            let place = Place::File(origin.to_string(), line_at(text, span.start));
+            let Some(Ok(value)) = value.map(serde_json::to_value) else {
+                return Err(wrong(&name, &place, "cannot be read".to_string()));
             };
-            self.add(name, value, place)?;
+            self.add(&name, value, place)?;
         }
         Ok(())
     }
 
     pub(super) fn add_env(&mut self, env: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+        let mut all = Vec::new();
         for (variable, text) in env {
             let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
             if !ENV_RESERVED.contains(&variable.as_str()) && !variable.starts_with(ENV_OF_TESTS) {
-                self.add_text(&name.to_ascii_lowercase(), &text, Place::Env(variable.clone()))?;
+                let name = name.to_ascii_lowercase();
+                let name = name.strip_prefix(BATCH_IN_ENV).map_or(name.clone(), |name| format!("{BATCH}{name}"));
+                all.push((name, text, Place::Env(variable)));
             }
         }
-        Ok(())
+        self.add_texts(all)
+    }
+
+    pub(super) fn add_flags(&mut self, flags: &[(String, String)]) -> Result<()> {
+        self.add_texts(flags.iter().map(|(name, text)| (name.clone(), text.clone(), Place::Flag)).collect())
+    }
+
+    /// Within a layer, what is said for the batch tier alone comes last, and wins.
+    fn add_texts(&mut self, mut all: Vec<(String, String, Place)>) -> Result<()> {
+        all.sort_by_key(|(name, ..)| name.starts_with(BATCH));
+        all.into_iter().try_for_each(|(name, text, place)| self.add_text(&name, &text, place))
     }
 
     /// A value as text: a number where one is expected; no text takes an optional value away.
-    pub(super) fn add_text(&mut self, name: &str, text: &str, place: Place) -> Result<()> {
-        let value = match self.defaults.get(name) {
+    fn add_text(&mut self, name: &str, text: &str, place: Place) -> Result<()> {
+        let value = match self.defaults.get(name.strip_prefix(BATCH).unwrap_or(name)) {
             Some(Value::Number(_)) => text.replace('_', "").parse().map_or_else(|_| Value::from(text), |n: u64| n.into()),
             Some(Value::Bool(_)) => text.parse().map_or_else(|_| Value::from(text), Value::Bool),
             Some(Value::Null) if text.is_empty() => Value::Null,
@@ -107,9 +152,10 @@ impl Layers {
         self.add(name, value, place)
     }
 
-    fn add(&mut self, name: &str, value: Value, place: Place) -> Result<()> {
+    fn add(&mut self, shown: &str, value: Value, place: Place) -> Result<()> {
+        let (name, of_batch) = shown.strip_prefix(BATCH).map_or((shown, false), |name| (name, true));
         let Some(default) = self.defaults.get(name) else {
-            return Err(wrong(name, &place, self.unknown(name)));
+            return Err(wrong(shown, &place, self.unknown(name)));
         };
         if name == ONLY_IN_ENV && !matches!(place, Place::Env(_)) {
             let what = "a password is taken from the environment variable DISTRIBUTARY_KAFKA_SASL_PASSWORD, or from a file that \
@@ -122,11 +168,13 @@ impl Layers {
             Value::String(_) if !value.is_string() => "text",
             Value::Null if !value.is_string() && !value.is_null() => "text",
             _ => {
-                self.set.insert(name.to_string(), (value, place));
+                if if self.tier == Tier::Batch { of_batch || !self.own.contains(name) } else { !of_batch } {
+                    self.set.insert(name.to_string(), (value, place));
+                }
                 return Ok(());
             }
         };
-        Err(wrong(name, &place, format!("expected {expected}, found {value}")))
+        Err(wrong(shown, &place, format!("expected {expected}, found {value}")))
     }
 
     fn unknown(&self, name: &str) -> String {
@@ -137,10 +185,16 @@ impl Layers {
         }
     }
 
+    /// A setting as it is to be written down.
+    fn shown(&self, name: &str) -> String {
+        let prefix = if self.tier == Tier::Batch && self.own.contains(name) { BATCH } else { "" };
+        format!("{prefix}{name}")
+    }
+
     pub(super) fn check_range(&self, name: &str, min: u64, max: u64) -> Result<()> {
         match self.set.get(name).and_then(|(value, place)| Some((value.as_u64()?, place))) {
             Some((n, place)) if !(min..=max).contains(&n) => {
-                Err(wrong(name, place, format!("expected a whole number from {min} to {max}, found {n}")))
+                Err(wrong(&self.shown(name), place, format!("expected a whole number from {min} to {max}, found {n}")))
             }
             _ => Ok(()),
         }
@@ -151,7 +205,7 @@ impl Layers {
         let mut all = self.defaults.clone();
         for (name, (value, place)) in &self.set {
             let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-            serde_json::from_value::<T>(alone).map_err(|e| wrong(name, place, format!("{e}, found {value}")))?;
+            serde_json::from_value::<T>(alone).map_err(|e| wrong(&self.shown(name), place, format!("{e}, found {value}")))?;
             all.insert(name.clone(), value.clone());
         }
         let Ok(settings) = serde_json::from_value(Value::Object(all)) else { unreachable!("each setting was read alone") };

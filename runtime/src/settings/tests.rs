@@ -1,6 +1,7 @@
 //! Goal: every layer counts, in its order, and every refusal tells what to write instead, and where.
 
 use super::{Durability, RANGES, Settings};
+use crate::plan::Tier;
 
 fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
     of.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
@@ -79,6 +80,32 @@ fn a_wrong_value_is_refused_with_what_is_expected() {
         assert_eq!(error, format!("setting {at}: {expected}"));
     }
     assert_eq!(refused("\n\nlog = 5", &[], &[]), "setting log (distributary.toml, line 3): expected text, found 5");
+}
+
+/// A job's batch tier: epochs of its own, and the same bus.
+#[test]
+fn the_batch_tier_has_settings_of_its_own() {
+    let file = "epoch_interval_ms = 5\nworkers = 2\nlog = 'warn'\n[batch]\nepoch_interval_ms = 60000\nworkers = 1";
+    let env = pairs(&[("DISTRIBUTARY_BATCH_LOG", "debug"), ("DISTRIBUTARY_LOG", "error")]);
+    let flags = pairs(&[("batch.epoch_bytes_max", "1000"), ("metrics_listen", "127.0.0.1:9"), ("lake", "s3://bucket/lake")]);
+    let load = |tier| Settings::load_of(tier, Some(("distributary.toml", file)), env.clone(), &flags).unwrap();
+    let (stream, batch) = (load(Tier::Stream), load(Tier::Batch));
+    assert_eq!((stream.epoch_interval_ms, stream.workers, stream.log.as_str()), (5, 2, "error"));
+    assert_eq!((batch.epoch_interval_ms, batch.workers, batch.log.as_str()), (60_000, 1, "debug"));
+    assert_eq!((stream.epoch_bytes_max, batch.epoch_bytes_max), (4 << 20, 1_000));
+    assert_eq!((stream.metrics_listen.is_some(), batch.metrics_listen), (true, None));
+    assert_eq!((stream.lake_url(), batch.lake_url()), ("s3://bucket/lake".into(), "s3://bucket/lake".into()));
+    assert_eq!(Settings::load_of(Tier::Batch, None, [], &[]).unwrap(), Settings::of(Tier::Batch));
+
+    let refused = |file: &str| Settings::load_of(Tier::Batch, Some(("f", file)), [], &[]).unwrap_err().to_string();
+    for (file, says) in [
+        ("[batch]\nlanez = 1", "setting batch.lanez (f, line 2): there is no such setting; did you mean `lanes`?"),
+        ("\n[batch]\nlanes = 'x'", "setting batch.lanes (f, line 3): expected a whole number, found \"x\""),
+        ("[batch]\nepoch_interval_ms = 0", "setting batch.epoch_interval_ms (f, line 2): expected a whole number from 1 to"),
+        ("batch = 1", "setting batch (f, line 1): there is no such setting"),
+    ] {
+        assert!(refused(file).starts_with(says), "{}", refused(file));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What cannot be a table.
 
-use super::{Column, ColumnType, TableSpec};
+use super::TableSpec;
+use distributary_runtime::table::{Column, ColumnType};
 
 fn with(columns: Vec<Column>) -> Result<TableSpec, String> {
     let time = Column::required("at", ColumnType::Timestamp);

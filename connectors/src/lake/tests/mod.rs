@@ -7,7 +7,7 @@ mod faulty;
 mod log;
 mod rows;
 
-use super::{Column, ColumnType, DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore};
+use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore};
 use delta_kernel::arrow::array::RecordBatch;
 use delta_kernel::arrow::compute::concat_batches;
 use delta_kernel::arrow::json::ArrayWriter;
@@ -17,6 +17,7 @@ use delta_kernel::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::Error;
 use distributary_runtime::sink::{LaneContext, LaneEpoch, LaneGroup, LaneSink, OutRecord, Run};
+use distributary_runtime::table::{Column, ColumnType};
 use distributary_runtime::time::{Epoch, WallTime};
 use distributary_runtime::update::Origin;
 use faulty::FaultyStore;

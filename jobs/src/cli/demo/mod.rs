@@ -280,7 +280,7 @@ impl Demo {
     fn waiting(&self) -> Result<Vec<(Job, u64)>> {
         JOBS.iter()
             .map(|job| {
-                let lags = Standing::of(*job, &*self.bus, &self.store)?.lags(&*self.bus)?;
+                let lags = Standing::of((*job).into(), &*self.bus, &self.store)?.lags(&*self.bus)?;
                 Ok((*job, lags.iter().map(|lag| lag.records).sum()))
             })
             .collect()
@@ -295,7 +295,7 @@ impl Demo {
 
     fn tell_why(&mut self) -> Result<()> {
         for job in JOBS {
-            let (pipeline, verdict) = why::why(job, &*self.bus, &self.store, &self.settings)?;
+            let (pipeline, verdict) = why::why(job.into(), &*self.bus, &self.store, &self.settings)?;
             self.stage.say(Voice::Plain, "why", format_args!("{pipeline}: {verdict}"))?;
         }
         Ok(())

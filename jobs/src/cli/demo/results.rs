@@ -37,7 +37,8 @@ impl Results {
                 balances.insert(balance.user_id.clone(), balance);
             }
         })?;
-        let dead_letters = jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, *job)?))).collect::<Result<_>>()?;
+        let dead_letters =
+            jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, (*job).into())?))).collect::<Result<_>>()?;
         Ok(Self { alerts, balances, dead_letters })
     }
 

@@ -7,7 +7,8 @@ use super::out::Out;
 use super::standing::Standing;
 use super::status::StatusFile;
 use super::{liveness, out};
-use crate::{Job, Result, run};
+use crate::job::TierOf;
+use crate::{Result, run};
 use distributary_runtime::bus::Bus;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::state::CheckpointStore;
@@ -35,7 +36,7 @@ struct Document<'a> {
 
 impl Args {
     pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let job = context.job(&self.job)?;
+        let job = context.pipeline(&self.job)?;
         let settings = context.settings()?;
         let (bus, store) = (run::open_bus(&settings)?, run::open_store(&settings)?);
         let (pipeline, verdict) = why(job, &*bus, &store, &settings)?;
@@ -51,12 +52,12 @@ impl Args {
 }
 
 /// Looks at everything there is to see, and decides.
-pub(super) fn why(job: Job, bus: &dyn Bus, store: &CheckpointStore, settings: &Settings) -> Result<(String, Verdict)> {
+pub(super) fn why(job: TierOf, bus: &dyn Bus, store: &CheckpointStore, settings: &Settings) -> Result<(String, Verdict)> {
     let standing = Standing::of(job, bus, store)?;
     let lags = standing.lags(bus)?;
     let told = StatusFile::of(&settings.data_dir, &standing.pipeline).read()?;
     let seen = Seen {
-        job: job.name().to_string(),
+        job: job.short(),
         started: standing.was_started(),
         running: liveness::is_running(&settings.data_dir, &standing.pipeline)?,
         told,
