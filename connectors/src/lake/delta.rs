@@ -7,12 +7,13 @@
 //!
 //! - *Twice*, *out of order*: a commit whose `previous` is not the marker of the entry is refused as fenced.
 //! - *Two incarnations*: the older one finds another token in the entry, now or behind its next conflict.
+//! - *Two pipelines*: the first that fences writes its name into the table (`distributary.owner`); others are refused.
 //! - *A lost answer*: a version that was written although the writer was told otherwise is found behind the conflict that
 //!   the next try runs into, or by the fence that follows an error. A request that is still on its way can only become the
 //!   version it was meant for, and nothing is written behind that version before it is taken.
 
 use super::create::{WRITER, check, create};
-use super::log::{LaneEntry, NewFile, TableCommit, TableLog, TableSnapshot};
+use super::log::{LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
 use super::scan;
 use super::schema::{EVENT_DATE, EVENT_HOUR};
 use super::spec::TableSpec;
@@ -35,10 +36,14 @@ const CONFLICTS_MAX: usize = 64;
 /// seconds this is one every eight minutes.
 const CHECKPOINT_EVERY: u64 = 50;
 
+/// Domain metadata: the pipeline that writes the table.
+const OWNER: &str = "distributary.owner";
+
 /// The log of one Delta table as one lane sees it.
 pub struct DeltaLog {
     store: TableStore,
     spec: Arc<TableSpec>,
+    pipeline: String,
     lane: String,
     /// What is known of the table; `None` before the first look and after a doubtful answer.
     view: Option<View>,
@@ -48,6 +53,8 @@ pub struct DeltaLog {
 struct View {
     snapshot: SnapshotRef,
     entry: Option<LaneEntry>,
+    /// Whether the table says already whose it is.
+    is_owned: bool,
 }
 
 /// What a step makes of the entry it finds.
@@ -69,9 +76,16 @@ enum Try {
 }
 
 impl DeltaLog {
-    /// The log of the table of `spec` on `store`, for the lane of this name: unique in the table.
-    pub fn new(store: TableStore, spec: Arc<TableSpec>, lane: impl Into<String>) -> Self {
-        Self { store, spec, lane: lane.into(), view: None }
+    /// The log of the table of `spec` on `store`, for this lane of the pipeline that writes it: the first that has fenced one.
+    pub fn new(store: TableStore, spec: Arc<TableSpec>, pipeline: impl Into<String>, lane: u32) -> Self {
+        let pipeline = pipeline.into();
+        let lane = format!("{pipeline}/{}/{lane}", spec.name());
+        Self { store, spec, pipeline, lane, view: None }
+    }
+
+    /// The lane's name, unique in the table.
+    pub(super) fn lane(&self) -> &str {
+        &self.lane
     }
 
     fn domain(&self) -> String {
@@ -98,7 +112,15 @@ impl DeltaLog {
         if transaction.map(i64::cast_unsigned) != marked {
             return Err(damaged(format!("lane `{}`: txn {transaction:?} beside the marker {marked:?}", self.lane)));
         }
-        Ok(View { snapshot, entry })
+        let owner = snapshot.get_domain_metadata(OWNER, engine).map_err(failed)?;
+        if let Some(other) = owner.as_ref().filter(|owner| **owner != self.pipeline) {
+            let what = format!("{}: it is written by the pipeline {other}", self.doing("opening"));
+            return Err(Error::refused(
+                what,
+                "give one of the two tables another name; if that pipeline is gone, delete the folder",
+            ));
+        }
+        Ok(View { snapshot, entry, is_owned: owner.is_some() })
     }
 
     /// Takes a step, however often others are first. The view behind it is that of the version it wrote or found.
@@ -111,9 +133,9 @@ impl DeltaLog {
                     return Ok(());
                 }
                 Step::Fenced => return Err(BusError::Fenced { lane: self.lane.clone() }.into()),
-                Step::Write(entry) => match self.write(view.snapshot, entry, changes)? {
+                Step::Write(entry) => match self.write(view, entry, changes)? {
                     Some(snapshot) => {
-                        self.view = Some(View { snapshot, entry: Some(entry) });
+                        self.view = Some(View { snapshot, entry: Some(entry), is_owned: true });
                         return Ok(());
                     }
                     None => (view, tried) = (self.read()?, Try::BehindConflict),
@@ -124,7 +146,7 @@ impl DeltaLog {
     }
 
     /// One try. `None` when the version was taken.
-    fn write(&self, base: SnapshotRef, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
+    fn write(&self, base: View, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
         let what = self.doing("committing to");
         let failed = |e: KernelError| failed(&what, &e);
         let transaction = self.transaction(base, entry, changes).map_err(failed)?;
@@ -138,14 +160,17 @@ impl DeltaLog {
         }
     }
 
-    fn transaction(&self, base: SnapshotRef, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
-        let engine = self.store.engine();
+    fn transaction(&self, base: View, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
+        let (engine, is_owned, base) = (self.store.engine(), base.is_owned, base.snapshot);
         let text = serde_json::to_string(&entry).map_err(KernelError::generic_err)?;
         let data_change = !changes.adds.is_empty() || !changes.removes.is_empty();
         let mut builder = base
             .clone()
             .update_table(UpdateTableOperation::StreamingUpdate, WRITER, data_change)
             .with_domain_metadata(self.domain(), text);
+        if !is_owned {
+            builder = builder.with_domain_metadata(OWNER.to_string(), self.pipeline.clone());
+        }
         if let Some(marker) = entry.marker {
             builder = builder.with_transaction_id(&self.lane, marker.epoch.0.cast_signed());
         }
@@ -181,12 +206,19 @@ impl DeltaLog {
 impl TableLog for DeltaLog {
     fn snapshot(&mut self) -> Result<TableSnapshot> {
         create(&self.store, &self.spec)?;
-        let view = self.read()?;
+        let view = self.view.insert(self.read()?);
+        let (version, lane) = (view.snapshot.version(), view.entry);
+        Ok(TableSnapshot { version, lane, files: self.files()? })
+    }
+
+    fn files(&mut self) -> Result<Vec<TableFile>> {
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => self.read()?,
+        };
         let files = scan::files(&view.snapshot, self.store.engine());
-        let files = files.map_err(|e| failed(&self.doing("reading"), &e))?;
-        let snapshot = TableSnapshot { version: view.snapshot.version(), lane: view.entry, files };
         self.view = Some(view);
-        Ok(snapshot)
+        files.map_err(|e| failed(&self.doing("reading"), &e))
     }
 
     fn fence(&mut self, token: Token) -> Result<Option<Marker>> {

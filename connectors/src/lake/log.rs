@@ -80,6 +80,12 @@ pub trait TableLog: Send {
     /// The store failed, or what stands there is another table.
     fn snapshot(&mut self) -> Result<TableSnapshot>;
 
+    /// The files of the version that the next commit builds on, in the order of their paths.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn files(&mut self) -> Result<Vec<TableFile>>;
+
     /// Makes `token` the only one that may commit to the lane, and returns the lane's marker. Creates the table if there is
     /// none.
     ///

@@ -34,6 +34,7 @@ mod schema;
 mod sink;
 mod spec;
 mod store;
+mod take_back;
 mod value;
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! From a run's results to data files, one for every hour of event time that has rows in it.
+//! From a run's results to data files, one for every hour of event time in which rows come or go.
 
 use super::decode;
-use super::log::{Hour, NewFile};
+use super::log::{Hour, NewFile, TableFile, TableLog};
 use super::origin;
 use super::schema;
 use super::spec::TableSpec;
 use super::store::TableStore;
+use super::take_back::{Contents, Wanted};
 use delta_kernel::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
-use delta_kernel::arrow::compute::take_record_batch;
+use delta_kernel::arrow::compute::{concat_batches, take_record_batch};
 use delta_kernel::arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow as _;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::parquet::arrow::ArrowWriter;
+use delta_kernel::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use delta_kernel::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use delta_kernel::parquet::basic::{Compression, ZstdLevel};
 use delta_kernel::parquet::file::properties::WriterProperties;
@@ -24,9 +26,10 @@ use jiff::civil::date;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use url::Url;
 
-/// Rows of one run, copies counted: what is beyond is a mistake in the job, and would not fit into memory.
-const ROWS_MAX: usize = 1 << 24;
+/// Rows of one run that come or go, copies counted: what is beyond is a mistake in the job, and would not fit into memory.
+const ROWS_MAX: u64 = 1 << 24;
 const HOUR_US: i64 = 3_600_000_000;
 
 /// Writes the rows of one lane.
@@ -34,106 +37,200 @@ pub(super) struct RowWriter {
     spec: Arc<TableSpec>,
     store: TableStore,
     lane: u32,
+    lanes: u32,
     /// The table's own columns.
     columns: SchemaRef,
     /// What stands in a file: those, and the origin.
     file: SchemaRef,
     file_schema: delta_kernel::schema::SchemaRef,
     statistics: Vec<ColumnName>,
+    contents: Contents,
+}
+
+/// What a run makes of a table: files that come, and paths of files that go.
+pub(super) struct Written {
+    pub(super) adds: Vec<NewFile>,
+    pub(super) removes: Vec<String>,
 }
 
 impl RowWriter {
-    pub(super) fn new(spec: Arc<TableSpec>, store: TableStore, lane: u32) -> Result<Self> {
+    pub(super) fn new(spec: Arc<TableSpec>, store: TableStore, lane: u32, lanes: u32) -> Result<Self> {
         let ours = |e: &dyn Display| damaged(&spec, e);
         let file_schema = schema::of_file(spec.schema()).map_err(|e| ours(&e))?;
         let file: Schema = file_schema.as_ref().try_into_arrow().map_err(|e| ours(&e))?;
         let columns = file.fields().iter().filter(|field| field.name() != schema::ORIGIN).cloned();
         let columns = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
         let statistics = schema::statistics(&spec);
-        Ok(Self { spec, store, lane, columns, file: Arc::new(file), file_schema, statistics })
+        let contents = Contents::new(&columns).map_err(|e| ours(&e))?;
+        Ok(Self { spec, store, lane, lanes, columns, file: Arc::new(file), file_schema, statistics, contents })
     }
 
     /// Writes the files of a run; nobody sees them before they are committed.
     ///
-    /// Their names follow from what they hold: whoever writes the same run again writes the same files.
-    pub(super) fn write(&self, run: &Run) -> Result<Vec<NewFile>> {
-        let rows = Rows::of(&self.spec, run)?;
+    /// Their names follow from what they hold: whoever writes the same run again writes the same files. A row that is taken back and that
+    /// the run itself did not bring goes by a new file in the place of the one that holds it. The first run of a generation takes the place
+    /// of everything the lane has written.
+    pub(super) fn write(&self, run: &Run, log: &mut dyn TableLog) -> Result<Written> {
+        let mut rows = Rows::of(&self.spec, run)?;
         let ours = |e: &dyn Display| damaged(&self.spec, e);
         let batch = decode::rows(&self.spec, &self.columns, &rows.records)?;
-        let hours = self.hours(&batch, &rows)?;
+        let hours = self.hours(&batch)?;
         let origin = origin::column(&self.file, &rows.records, &rows.epochs, run.marker.generation).map_err(|e| ours(&e))?;
         let columns: Vec<ArrayRef> = batch.columns().iter().cloned().chain([origin]).collect();
         let batch = RecordBatch::try_new(self.file.clone(), columns).map_err(|e| ours(&e))?;
+        let mut wanted = Wanted::default();
+        if rows.diffs.iter().any(|diff| *diff < 0) {
+            let contents = self.contents.of(&batch).map_err(|e| ours(&e))?;
+            wanted = Wanted::net(&contents, &hours, &mut rows.diffs);
+        }
+
+        let begins = run.previous.is_none_or(|previous| previous.generation != run.marker.generation);
+        let files = if begins || wanted.len() > 0 { log.files()? } else { Vec::new() };
+        let (mut stays, mut removes) = match begins {
+            true => (BTreeMap::new(), files.into_iter().map(|file| file.path).filter(|path| self.is_ours(path)).collect()),
+            false => self.without(files, &mut wanted)?,
+        };
+        if wanted.len() > 0 {
+            let what = format!("{} rows that are taken back are not in it", wanted.len());
+            return Err(Error::Damaged { object: format!("table `{}`", self.spec.name()), what });
+        }
+
+        for (hour, places) in rows.by_hour(&hours) {
+            let come = take_record_batch(&batch, &UInt32Array::from(places)).map_err(|e| ours(&e))?;
+            stays.entry(hour).or_default().push(come);
+        }
         let closed_at = run.epochs.last().map(|epoch| epoch.closed_at).unwrap_or_default();
-        let mut files = Vec::with_capacity(hours.len());
-        for (hour, places) in hours {
-            let batch = take_record_batch(&batch, &UInt32Array::from(places)).map_err(|e| ours(&e))?;
+        let mut adds = Vec::with_capacity(stays.len());
+        for (hour, batches) in stays {
+            let batch = concat_batches(&self.file, &batches).map_err(|e| ours(&e))?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
             let statistics = collect_stats(&batch, &self.statistics, &self.file_schema).map_err(|e| ours(&e))?;
             let bytes = parquet(&batch).map_err(|e| ours(&e))?;
             let path = self.path(hour, run.marker.epoch, &bytes);
-            let url = self.spec.url().join(&path).map_err(|e| ours(&e))?;
             let size_bytes = bytes.len() as u64;
-            self.store.put(&url, bytes)?;
-            files.push(NewFile { path, hour, size_bytes, closed_at, statistics });
+            self.store.put(&self.url(&path)?, bytes)?;
+            // The same rows in the same place: a file that is written again as it is.
+            if removes.contains(&path) {
+                removes.retain(|gone| *gone != path);
+            } else {
+                adds.push(NewFile { path, hour, size_bytes, closed_at, statistics });
+            }
         }
-        Ok(files)
+        Ok(Written { adds, removes })
     }
 
-    /// Which rows lie in which hour, in the order of the run.
-    fn hours(&self, batch: &RecordBatch, rows: &Rows<'_>) -> Result<BTreeMap<Hour, Vec<u32>>> {
+    /// What stays of the files that hold rows that are to go, by hour, and the paths of those files; the newest are looked at first,
+    /// because it is what came lately that is corrected.
+    fn without(&self, files: Vec<TableFile>, wanted: &mut Wanted) -> Result<(BTreeMap<Hour, Vec<RecordBatch>>, Vec<String>)> {
+        let (mut stays, mut removes) = (BTreeMap::<Hour, Vec<RecordBatch>>::new(), Vec::new());
+        for hour in wanted.hours() {
+            let folder = folder(hour);
+            let mut of_hour: Vec<_> = files.iter().filter(|file| file.path.starts_with(&folder)).collect();
+            of_hour.sort_by_key(|file| std::cmp::Reverse(written_by(&file.path)));
+            for file in of_hour {
+                if !wanted.has(hour) {
+                    break;
+                }
+                let held = self.read(&file.path)?;
+                let without = wanted.without(hour, &self.contents, &held).map_err(|e| damaged(&self.spec, &e))?;
+                if let Some(rest) = without {
+                    stays.entry(hour).or_default().push(rest);
+                    removes.push(file.path.clone());
+                }
+            }
+        }
+        Ok((stays, removes))
+    }
+
+    /// Whether a file is this lane's, or, of lane 0, of one that is no more.
+    fn is_ours(&self, path: &str) -> bool {
+        let (_, lane) = written_by(path).unwrap_or_default();
+        lane == self.lane || (self.lane == 0 && lane >= self.lanes)
+    }
+
+    /// The rows of a file.
+    fn read(&self, path: &str) -> Result<RecordBatch> {
+        let ours =
+            |e: &dyn Display| Error::Damaged { object: format!("{path} of table `{}`", self.spec.name()), what: e.to_string() };
+        let bytes = self.store.get(&self.url(path)?)?;
+        let options = ArrowReaderOptions::new().with_schema(self.file.clone());
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).and_then(|builder| builder.build());
+        let batches: std::result::Result<Vec<_>, _> = reader.map_err(|e| ours(&e))?.collect();
+        concat_batches(&self.file, &batches.map_err(|e| ours(&e))?).map_err(|e| ours(&e))
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        self.spec.url().join(path).map_err(|e| damaged(&self.spec, &e))
+    }
+
+    /// The hour of each row.
+    fn hours(&self, batch: &RecordBatch) -> Result<Vec<Hour>> {
         let mut path = self.spec.event_time().split('.');
         let first = path.next().and_then(|name| batch.column_by_name(name));
         let times = path.try_fold(first, |column, name| Some(column?.as_struct_opt()?.column_by_name(name)));
         let times = times.flatten().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let times = times.ok_or_else(|| damaged(&self.spec, &"the event time is no timestamp"))?;
-        let mut hours: BTreeMap<Hour, Vec<u32>> = BTreeMap::new();
-        for ((place, micros), copies) in (0_u32..).zip(times.values()).zip(&rows.copies) {
-            // A time is one of the years 1 to 9999: its hours fit.
-            let hour = Hour(i32::try_from(micros.div_euclid(HOUR_US)).unwrap_or_default());
-            hours.entry(hour).or_default().extend(std::iter::repeat_n(place, *copies));
-        }
-        Ok(hours)
+        // A time is one of the years 1 to 9999: its hours fit.
+        Ok(times.values().iter().map(|micros| Hour(i32::try_from(micros.div_euclid(HOUR_US)).unwrap_or_default())).collect())
     }
 
     fn path(&self, hour: Hour, epoch: Epoch, bytes: &[u8]) -> String {
-        let day = date(1970, 1, 1).saturating_add(hour.0.div_euclid(24).days());
-        let (hour, lane, content) = (hour.0.rem_euclid(24), self.lane, xxhash_rust::xxh3::xxh3_128(bytes));
-        format!("{}={day}/{}={hour:02}/part-{epoch}-{lane}-{content:032x}.parquet", schema::EVENT_DATE, schema::EVENT_HOUR)
+        let (lane, content) = (self.lane, xxhash_rust::xxh3::xxh3_128(bytes));
+        format!("{}part-{epoch}-{lane}-{content:032x}.parquet", folder(hour))
     }
 }
 
-/// The results of a run that become rows.
+/// Where the files of an hour lie; ends with `/`.
+fn folder(hour: Hour) -> String {
+    let day = date(1970, 1, 1).saturating_add(hour.0.div_euclid(24).days());
+    format!("{}={day}/{}={:02}/", schema::EVENT_DATE, schema::EVENT_HOUR, hour.0.rem_euclid(24))
+}
+
+/// Epoch and lane in the name of a file.
+fn written_by(path: &str) -> Option<(u64, u32)> {
+    let mut parts = path.rsplit_once("/part-")?.1.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The results of a run.
 struct Rows<'a> {
     records: Vec<&'a OutRecord>,
     epochs: Vec<Epoch>,
-    copies: Vec<usize>,
+    /// How many copies of each come or go.
+    diffs: Vec<i64>,
 }
 
 impl<'a> Rows<'a> {
     fn of(spec: &TableSpec, run: &'a Run) -> Result<Self> {
-        let mut rows = Self { records: Vec::new(), epochs: Vec::new(), copies: Vec::new() };
-        let mut count = 0_usize;
+        let mut rows = Self { records: Vec::new(), epochs: Vec::new(), diffs: Vec::new() };
+        let mut count = 0_u64;
         for (epoch, record) in run.epochs.iter().flat_map(|epoch| epoch.records.iter().map(|record| (epoch.epoch, record))) {
-            let Ok(copies) = usize::try_from(record.diff) else {
-                return Err(Error::refused(
-                    format!("table `{}`: row {} is taken back, and a row table only grows", spec.name(), record.origin),
-                    "write what changes to an upsert topic, or only what stands to the table",
-                ));
-            };
-            count = count.saturating_add(copies);
+            count = count.saturating_add(record.diff.unsigned_abs());
             if count > ROWS_MAX {
                 return Err(Error::refused(
                     format!("table `{}`: epoch {epoch} has more than {ROWS_MAX} rows", spec.name()),
                     "make the epochs smaller, or mend the job that repeats its rows",
                 ));
             }
-            if copies > 0 {
-                rows.records.push(record);
-                rows.epochs.push(epoch);
-                rows.copies.push(copies);
-            }
+            rows.records.push(record);
+            rows.epochs.push(epoch);
+            rows.diffs.push(record.diff);
         }
         Ok(rows)
+    }
+
+    /// The places of those that come, as often as they do, in the order of the run.
+    fn by_hour(&self, hours: &[Hour]) -> BTreeMap<Hour, Vec<u32>> {
+        let mut places: BTreeMap<Hour, Vec<u32>> = BTreeMap::new();
+        for ((place, hour), copies) in (0_u32..).zip(hours).zip(&self.diffs) {
+            let copies = usize::try_from(*copies).unwrap_or(0);
+            if copies > 0 {
+                places.entry(*hour).or_default().extend(std::iter::repeat_n(place, copies));
+            }
+        }
+        places
     }
 }
 

@@ -4,12 +4,13 @@
 //! - *After a crash* between the data files and the commit no reader sees them; they stay in the folder as garbage. The run
 //!   that is replayed writes files of the same names and contents if it covers the same epochs, and others if not.
 //! - *Two incarnations*: the older one is refused from the other's fence on, whichever of them is the faster.
-//! - *A new generation* adds its rows to those of the old one: `_origin.generation` tells them apart.
+//! - *A new generation*: its first commit takes the place of all rows the lane has written.
+//! - *A row that is taken back* goes in the version in which it does: the file that holds it is written again without it.
 //! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
 
 use super::delta::DeltaLog;
-use super::log::{NewFile, TableCommit, TableLog};
-use super::rows::RowWriter;
+use super::log::{TableCommit, TableLog};
+use super::rows::{RowWriter, Written};
 use super::spec::TableSpec;
 use super::store::TableStore;
 use distributary_runtime::bus::{BusError, Marker, Token};
@@ -19,8 +20,8 @@ use std::sync::Arc;
 
 /// A row table. See the module for what it promises.
 ///
-/// The value of a result is the JSON of one row, checked as [`check_row`](super::check_row) does; n copies are n rows. A result that is
-/// taken back is refused.
+/// The value of a result is the JSON of one row, checked as [`check_row`](super::check_row) does; n copies are n rows. A row that is taken
+/// back is found by its contents.
 #[derive(Clone)]
 pub struct TableSink {
     spec: Arc<TableSpec>,
@@ -41,9 +42,9 @@ impl LaneGroup for TableSink {
     }
 
     fn open(&self, context: &LaneContext) -> Result<Box<dyn LaneSink>> {
-        let name = format!("{}/{}/{}", context.pipeline, self.spec.name(), context.lane);
-        let log = DeltaLog::new(self.store.clone(), self.spec.clone(), name.clone());
-        let rows = RowWriter::new(self.spec.clone(), self.store.clone(), context.lane)?;
+        let log = DeltaLog::new(self.store.clone(), self.spec.clone(), &context.pipeline, context.lane);
+        let name = log.lane().to_string();
+        let rows = RowWriter::new(self.spec.clone(), self.store.clone(), context.lane, context.lanes)?;
         Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None }))
     }
 }
@@ -59,7 +60,7 @@ struct TableLane {
 
 struct Prepared {
     marker: Marker,
-    files: Vec<NewFile>,
+    written: Written,
 }
 
 impl LaneSink for TableLane {
@@ -71,7 +72,7 @@ impl LaneSink for TableLane {
 
     fn prepare(&mut self, run: &Run) -> Result<()> {
         self.owner()?;
-        self.prepared = Some(Prepared { marker: run.marker, files: self.rows.write(run)? });
+        self.prepared = Some(Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? });
         Ok(())
     }
 
@@ -79,15 +80,15 @@ impl LaneSink for TableLane {
         let token = self.owner()?;
         let prepared = match self.prepared.take().filter(|prepared| prepared.marker == run.marker) {
             Some(prepared) => prepared,
-            None => Prepared { marker: run.marker, files: self.rows.write(run)? },
+            None => Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? },
         };
         let prepared = self.prepared.insert(prepared);
         self.log.commit(&TableCommit {
             token,
             previous: run.previous,
             marker: run.marker,
-            adds: &prepared.files,
-            removes: &[],
+            adds: &prepared.written.adds,
+            removes: &prepared.written.removes,
         })?;
         self.prepared = None;
         Ok(())

@@ -1,5 +1,7 @@
 //! The object store a table stands on, and the engine that reads and writes its log there.
 
+use bytes::Bytes;
+use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
 use delta_kernel::object_store::{DynObjectStore, ObjectStoreExt as _};
@@ -60,14 +62,28 @@ impl TableStore {
         self.engine.as_ref()
     }
 
+    /// An object as a whole.
+    pub(super) fn get(&self, url: &Url) -> Result<Bytes> {
+        let (path, objects) = (path(url)?, self.objects.clone());
+        let got = self.executor.block_on(async move { objects.get(&path).await?.bytes().await });
+        got.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => Error::Damaged { object: url.to_string(), what: "it is not there".into() },
+            e => unavailable(&format!("reading {url}"), &e),
+        })
+    }
+
     /// Writes an object as a whole; one of that name is replaced.
     pub(super) fn put(&self, url: &Url, bytes: Vec<u8>) -> Result<()> {
-        let path = Path::from_url_path(url.path());
-        let path = path.map_err(|e| Error::refused(format!("`{url}` names no object: {e}"), "choose another folder"))?;
+        let path = path(url)?;
         let objects = self.objects.clone();
         let put = self.executor.block_on(async move { objects.put(&path, bytes.into()).await });
         put.map(drop).map_err(|e| unavailable(&format!("writing {url}"), &e))
     }
+}
+
+fn path(url: &Url) -> Result<Path> {
+    let path = Path::from_url_path(url.path());
+    path.map_err(|e| Error::refused(format!("`{url}` names no object: {e}"), "choose another folder"))
 }
 
 /// What an error of the kernel means for the caller.

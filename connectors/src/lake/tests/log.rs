@@ -75,10 +75,10 @@ fn the_history_says_who_wrote_and_nothing_of_what() {
     let actions = String::from_utf8(stage.object(&format!("_delta_log/{version:020}.json"))).unwrap();
     let actions: Vec<Value> = actions.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let action = |name: &str| actions.iter().find_map(|action| action.get(name)).unwrap().clone();
-    assert_eq!(action("txn")["appId"], "fraud.spend/batch/payments/0");
+    assert_eq!(action("txn")["appId"], "fraud.spend.batch/payments/0");
     assert_eq!(action("txn")["version"], 1);
     let domain = action("domainMetadata");
-    assert_eq!(domain["domain"], "distributary.lane.fraud.spend/batch/payments/0");
+    assert_eq!(domain["domain"], "distributary.lane.fraud.spend.batch/payments/0");
     assert_eq!(
         serde_json::from_str::<Value>(domain["configuration"].as_str().unwrap()).unwrap(),
         json!({"token": 1, "marker": {"generation": 2, "epoch": 1}})
@@ -133,7 +133,7 @@ fn files_go_and_come_in_one_version() {
     commits(&stage, 2);
     let before = stage.snapshot();
     let spec = Arc::new(stage.spec.clone());
-    let mut log = DeltaLog::new(stage.store.clone(), spec, "compactor");
+    let mut log = DeltaLog::new(stage.store.clone(), spec, "fraud.spend.batch", 9);
     log.fence(Token(1)).unwrap();
     let removes: Vec<_> = before.files.iter().take(1).map(|file| file.path.clone()).collect();
     let adds: Vec<NewFile> = Vec::new();
@@ -160,7 +160,7 @@ fn a_table_in_a_folder_of_the_machine_is_the_same() {
         let previous = (epoch > 1).then(|| epoch - 1);
         lane.commit(&run(previous, vec![(epoch, vec![payment(epoch, THREE)])])).unwrap();
     }
-    let mut log = DeltaLog::new(store, Arc::new(spec), "fraud.spend/batch/payments/0");
+    let mut log = DeltaLog::new(store, Arc::new(spec), "fraud.spend.batch", 0);
     let snapshot = log.snapshot().unwrap();
     assert_eq!((snapshot.files.len(), snapshot.lane.unwrap().marker), (55, Some(marker(55))));
     assert!(snapshot.files.iter().all(|file| folder.path().join("a table").join(&file.path).is_file()));

@@ -56,7 +56,7 @@ impl Stage {
     }
 
     fn snapshot(&self) -> TableSnapshot {
-        DeltaLog::new(self.store.clone(), Arc::new(self.spec.clone()), "fraud.spend/batch/payments/0").snapshot().unwrap()
+        DeltaLog::new(self.store.clone(), Arc::new(self.spec.clone()), "fraud.spend.batch", 0).snapshot().unwrap()
     }
 
     fn object(&self, path: &str) -> Vec<u8> {
@@ -115,7 +115,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn context(lane: u32) -> LaneContext {
-    LaneContext { pipeline: "fraud.spend/batch".into(), generation: 2, lane, lanes: 2, last_epoch: Epoch(0) }
+    LaneContext { pipeline: "fraud.spend.batch".into(), generation: 2, lane, lanes: 2, last_epoch: Epoch(0) }
 }
 
 fn marker(epoch: u64) -> Marker {
