@@ -1,5 +1,5 @@
 //! The binary with the built-in jobs: something to try, and the tool for topics.
 
-use distributary::jobs::{balance, spend, velocity};
+use distributary::jobs::{balance, purchases, spend, velocity};
 
-distributary::main!(velocity, spend, balance);
+distributary::main!(velocity, spend, balance, purchases);

@@ -112,7 +112,7 @@ impl Brokers {
         let Scene { producer, onlooker, process, memory_max_mib, .. } = scene;
         producer.stop()?;
         let (silence_max, blocked_max) = (onlooker.silence_max(), onlooker.blocked_max());
-        work_off(process, &*bus, payments, onlooker.records())?;
+        work_off(process, &*bus, (PIPELINE, payments), onlooker.records())?;
         say("chaos: everything is processed, comparing");
         let mut findings = Findings::default();
         verdict::judge(&*bus, payments, &Cuts::new(self.lanes, self.ground.lane), &mut findings)?;

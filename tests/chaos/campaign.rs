@@ -8,7 +8,7 @@ use distributary_runtime::failpoint::Step;
 use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
-use harness::ledger::{PAYMENTS, PIPELINE};
+use harness::ledger::{Attacked, PAYMENTS};
 use harness::outside::Ground;
 use harness::process::{FENCED, Launch, Process, Signal, was_killed};
 use harness::random::Random;
@@ -21,6 +21,8 @@ use std::time::Duration;
 const PARTITIONS: u32 = 4;
 /// Checkpoints are frequent, so that kills hit them too.
 const CHECKPOINT_INTERVAL_MS: u64 = 300;
+/// Epochs of tables: as long as a commit takes, about.
+const TABLE_EPOCH_MS: u64 = 20;
 /// No partition is ever taken for idle: then lateness follows from the input alone, and the oracle can tell it.
 const IDLE_AFTER_MS: u64 = 24 * 3_600_000;
 /// Workers of a life: from one to this.
@@ -96,15 +98,21 @@ impl Campaign {
             if death.woken {
                 cuts.woken(kill);
             }
-            cuts.cut(&*bus, kill, &mut report.findings)?;
+            if self.ground.attacked == Attacked::Ledger {
+                cuts.cut(&*bus, kill, &mut report.findings)?;
+            }
             if kill % 10 == 0 {
                 say(&format!("chaos: {kill} kills, {} in a commit, {} in a recovery", report.in_commit, report.in_recovery));
             }
         }
         producer.finish()?;
-        work_off(self.launch(2).start(Stdio::null())?, &*bus, payments, self.events)?;
+        let pipeline = self.ground.attacked.pipeline();
+        work_off(self.launch(2).start(Stdio::null())?, &*bus, (pipeline, payments), self.events)?;
         say("chaos: everything is processed, comparing");
-        verdict::judge(&*bus, payments, &cuts, &mut report.findings)?;
+        match self.ground.attacked {
+            Attacked::Ledger => verdict::judge(&*bus, payments, &cuts, &mut report.findings)?,
+            Attacked::Lake => verdict::judge_tables(&*bus, payments, &self.ground.lake(), &mut report.findings)?,
+        }
         Ok(report)
     }
 
@@ -158,11 +166,13 @@ impl Campaign {
 
 /// A process as all campaigns start it.
 pub(crate) fn launch(ground: &Ground, binary: &Path, lanes: u32) -> Launch {
-    ground
-        .launch(binary, "ledger", "worker")
-        .set("lanes", lanes)
-        .set("checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS)
-        .set("idle_after_ms", IDLE_AFTER_MS)
+    let launch = ground.launch(binary, ground.attacked.job(), "worker");
+    let launch = match ground.attacked {
+        Attacked::Ledger => launch,
+        // Many commits, so that kills hit them.
+        Attacked::Lake => launch.set("epoch_interval_ms", TABLE_EPOCH_MS).set("idle_epoch_ms", 1_000),
+    };
+    launch.set("lanes", lanes).set("checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS).set("idle_after_ms", IDLE_AFTER_MS)
 }
 
 /// The topic that a campaign publishes to, on a bus where nothing is left of earlier ones.
@@ -174,10 +184,10 @@ pub(crate) fn input(ground: &Ground) -> Result<(Box<dyn Bus>, TopicId)> {
 }
 
 /// Lets a process work off what is left of so many events, and stops it in order.
-pub(crate) fn work_off(mut process: Process, bus: &dyn Bus, payments: TopicId, events: u64) -> Result<()> {
+pub(crate) fn work_off(mut process: Process, bus: &dyn Bus, of: (&str, TopicId), events: u64) -> Result<()> {
     let patience = CATCH_UP_MIN + CATCH_UP_PER_THOUSAND * u32::try_from(events / 1_000)?;
     let until = monotonic() + patience;
-    while !outside::has_read_all(bus, PIPELINE, payments)? {
+    while !outside::has_read_all(bus, of.0, of.1)? {
         process.wait_until(LOOK, |_| false)?;
         if let Some(status) = process.ended()? {
             return Err(format!("the last life ended by itself ({status}){}", process.said()).into());

@@ -23,6 +23,7 @@ use clap::{Parser, ValueEnum};
 use distributary_runtime::plan::TopicLane;
 use distributary_runtime::time::{Clock, SystemClock};
 use harness::findings::Findings;
+use harness::ledger::Attacked;
 use harness::outside::Ground;
 use harness::proxy::Route;
 use harness::{Result, ledger};
@@ -56,6 +57,9 @@ struct Args {
     /// How the job writes its topics.
     #[arg(long, value_enum, default_value = "transactional", conflicts_with_all = ["disturb", "broker_rounds"])]
     lane: Lane,
+    /// What the job writes.
+    #[arg(long, value_enum, default_value = "topic", conflicts_with_all = ["disturb", "broker_rounds", "lane"])]
+    sink: Sink,
     /// Where Kafka listens, `host:port`; everything these jobs have left there is deleted.
     #[arg(long, required_if_eq("bus", "kafka"))]
     brokers: Option<String>,
@@ -93,10 +97,18 @@ enum Lane {
     Tail,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sink {
+    /// Topics.
+    Topic,
+    /// Tables, which delta-rs reads in the end (`DISTRIBUTARY_TEST_PYTHON`).
+    Table,
+}
+
 fn main() -> ExitCode {
     // Any word that is no flag is a command of the job's own binary.
     if std::env::args().nth(1).is_some_and(|first| !first.starts_with('-')) {
-        return distributary::cli::main(&[ledger::ledger, ledger::held]);
+        return distributary::cli::main(&[ledger::ledger, ledger::lake, ledger::held]);
     }
     let args = Args::parse();
     match attack(&args) {
@@ -122,7 +134,8 @@ fn attack(args: &Args) -> Result<bool> {
         Lane::Transactional => TopicLane::Transactional,
         Lane::Tail => TopicLane::Tail,
     };
-    let ground = Ground { dir: dir.clone(), brokers, lane };
+    let attacked = if args.sink == Sink::Table { Attacked::Lake } else { Attacked::Ledger };
+    let ground = Ground { dir: dir.clone(), brokers, lane, attacked };
     let kept = |outcome: &str| say(&format!("chaos: {outcome}; everything is kept in {}", dir.display()));
     let verdict = match run(args, binary, ground, seed) {
         Ok(verdict) => verdict,

@@ -18,7 +18,7 @@ use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::fault::{Fault, Harm, Kind};
 use harness::findings::Findings;
-use harness::ledger::RELAY;
+use harness::ledger::{PIPELINE, RELAY};
 use harness::onlooker::Onlooker;
 use harness::outside::Ground;
 use harness::process::{Process, was_killed};
@@ -110,7 +110,7 @@ impl Requests {
         let Scene { producer, onlooker, .. } = scene;
         producer.stop()?;
         let blocked_max = onlooker.blocked_max();
-        work_off(process, &*bus, payments, onlooker.records())?;
+        work_off(process, &*bus, (PIPELINE, payments), onlooker.records())?;
         say("chaos: everything is processed, comparing");
         verdict::judge(&*bus, payments, &cuts, &mut findings)?;
         if blocked_max > BLOCKED_MAX {

@@ -5,6 +5,7 @@ use distributary_runtime::bus::NewRecord;
 use distributary_runtime::failpoint::Step;
 use distributary_runtime::plan::TopicLane;
 use harness::process::was_killed;
+use harness::tables;
 use std::process::Stdio;
 
 #[test]
@@ -21,6 +22,17 @@ fn a_crash_behind_any_durable_step_changes_no_result() {
 fn a_crash_at_any_durable_step_changes_no_result_of_a_tail_lane() {
     for (i, step) in Step::ALL.into_iter().enumerate() {
         ["before", "after"].into_iter().for_each(|side| crash_at(&World::embedded(TopicLane::Tail), step, side, i));
+    }
+}
+
+/// Of what a table has shown, every version is judged.
+#[test]
+fn a_crash_at_any_durable_step_changes_no_row_of_a_table() {
+    if !tables::has_reader() {
+        return;
+    }
+    for (i, step) in Step::ALL.into_iter().enumerate() {
+        ["before", "after"].into_iter().for_each(|side| crash_at(&World::of_tables(), step, side, i));
     }
 }
 

@@ -4,9 +4,11 @@ use crate::world::{PARTS, World};
 use distributary_runtime::plan::TopicLane;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
-use harness::ledger::OUTPUTS;
+use harness::ledger::{LAKE_RELAY, LAKE_WINDOWS, LAKE_WINDOWS_LATE, OUTPUTS};
+use harness::tables;
 use harness::verdict;
 use rusqlite::Connection;
+use serde_json::{Value, json};
 
 #[test]
 fn every_record_that_is_missing_or_repeated_is_found() {
@@ -57,6 +59,46 @@ fn a_log_that_is_not_what_it_was_behind_a_kill_is_torn() {
     assert!(judge(&cuts).torn > 0, "an output that was missing at the cut");
     file.execute("UPDATE records SET timestamp = timestamp + 1 WHERE offset = 0", []).unwrap();
     assert!(judge(&cuts).torn > 0, "a changed beginning");
+}
+
+/// A version by somebody else, in which a file of ours is gone, or stands under another name too.
+#[test]
+fn every_row_that_is_missing_or_repeated_is_found() {
+    if !tables::has_reader() {
+        return;
+    }
+    let world = World::of_tables();
+    (0..PARTS).for_each(|part| world.produce(part));
+    world.run_to_end(&world.launch("all"));
+    world.assert_exact("a run that nothing happened to");
+    for name in [LAKE_RELAY, LAKE_WINDOWS, LAKE_WINDOWS_LATE] {
+        let folder = world.dir.path().join("lake").join(name);
+        let log = |version: usize| folder.join(format!("_delta_log/{version:020}.json"));
+        let next = (0..).find(|version| !log(*version).exists()).unwrap();
+        let actions = (0..next).rev().flat_map(|version| {
+            let text = std::fs::read_to_string(log(version)).unwrap();
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+        });
+        let add = actions.filter_map(|action| action.get("add").cloned()).next().unwrap();
+        let findings = |action: Value| {
+            std::fs::write(log(next), action.to_string()).unwrap();
+            let findings = world.findings();
+            std::fs::remove_file(log(next)).unwrap();
+            findings
+        };
+        let path = add["path"].as_str().unwrap();
+        let missing = findings(json!({"remove": {"path": path, "dataChange": true, "deletionTimestamp": 0}}));
+        assert!(missing.lost > 0, "{name} without a file: {missing:?}");
+        let copy = path.replace("part-", "copy-");
+        std::fs::copy(folder.join(path), folder.join(&copy)).unwrap();
+        let mut again = add.clone();
+        again["path"] = Value::from(copy);
+        let repeated = findings(json!({"add": again}));
+        assert!(repeated.duplicated > 0, "{name} with a file repeated: {repeated:?}");
+        if name == LAKE_RELAY {
+            assert!(missing.torn > 0 && repeated.torn > 0, "versions that show something else than their marker says");
+        }
+    }
 }
 
 fn finished() -> World {

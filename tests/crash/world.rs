@@ -8,7 +8,7 @@ use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
-use harness::ledger::{self, OUTPUTS, PAYMENTS, PIPELINE};
+use harness::ledger::{self, Attacked, OUTPUTS, PAYMENTS, PIPELINE};
 use harness::outside::Ground;
 use harness::places::{Read, Reader};
 use harness::process::{Launch, Process, Signal};
@@ -62,21 +62,26 @@ impl World {
 
     /// A world whose job writes by this kind of lane.
     pub(crate) fn embedded(lane: TopicLane) -> Self {
-        Self::on(None, lane)
+        Self::on(None, lane, Attacked::Ledger)
+    }
+
+    /// A world whose job writes tables.
+    pub(crate) fn of_tables() -> Self {
+        Self::on(None, TopicLane::default(), Attacked::Lake)
     }
 
     /// A world on a broker, without what earlier ones have left there.
     pub(crate) fn on_kafka(brokers: &str, lane: TopicLane) -> Self {
         let alone = alone_on_kafka();
-        let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string()), lane) };
+        let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string()), lane, Attacked::Ledger) };
         let read = || world.bus.group(PIPELINE, world.payments.id).unwrap();
         wait_until("the offsets of the deleted topic are gone", || read().is_empty());
         world
     }
 
-    fn on(brokers: Option<String>, lane: TopicLane) -> Self {
+    fn on(brokers: Option<String>, lane: TopicLane, attacked: Attacked) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ground = Ground { dir: dir.path().to_path_buf(), brokers, lane };
+        let ground = Ground { dir: dir.path().to_path_buf(), brokers, lane, attacked };
         let bus = ground.clear().unwrap();
         bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
         let payments = bus.topic(PAYMENTS).unwrap().unwrap();
@@ -102,7 +107,7 @@ impl World {
     /// A process with short epochs and frequent checkpoints, so that every step comes soon.
     pub(crate) fn launch(&self, name: &str) -> Launch {
         self.ground
-            .launch(env!("CARGO_BIN_EXE_chaos"), "ledger", name)
+            .launch(env!("CARGO_BIN_EXE_chaos"), self.ground.attacked.job(), name)
             .set("epoch_interval_ms", 2)
             .set("idle_epoch_ms", 20)
             .set("epoch_records_max", 20)
@@ -128,7 +133,7 @@ impl World {
     /// Waits until the process has worked off and saved everything that is published.
     pub(crate) fn catch_up(&self, process: &mut Process) {
         let until = monotonic() + PATIENCE;
-        while !outside::has_read_all(&*self.bus, PIPELINE, self.payments.id).unwrap() {
+        while !outside::has_read_all(&*self.bus, self.ground.attacked.pipeline(), self.payments.id).unwrap() {
             assert!(process.ended().unwrap().is_none(), "the process has ended{}", process.said());
             assert!(monotonic() < until, "the process does not catch up{}", process.said());
             std::thread::park_timeout(Duration::from_millis(2));
@@ -162,7 +167,7 @@ impl World {
     }
 
     fn journal_entries(&self) -> Option<Vec<(Offset, Vec<u8>)>> {
-        let topic = self.bus.topic(&journal_topic(PIPELINE)).unwrap()?;
+        let topic = self.bus.topic(&journal_topic(self.ground.attacked.pipeline())).unwrap()?;
         Some(self.bus.read_journal(topic.id, Offset(0)).unwrap().entries)
     }
 
@@ -194,7 +199,11 @@ impl World {
     /// What the oracle finds wrong with the outputs.
     pub(crate) fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        verdict::judge(&*self.bus, self.payments.id, &Cuts::new(1, self.ground.lane), &mut findings).unwrap();
+        let (bus, payments) = (&*self.bus, self.payments.id);
+        match self.ground.attacked {
+            Attacked::Ledger => verdict::judge(bus, payments, &Cuts::new(1, self.ground.lane), &mut findings).unwrap(),
+            Attacked::Lake => verdict::judge_tables(bus, payments, &self.ground.lake(), &mut findings).unwrap(),
+        }
         findings
     }
 

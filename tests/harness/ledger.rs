@@ -1,7 +1,7 @@
 //! The job that is killed: every kind of operator with state, and every kind of topic sink, in one pipeline.
 
 use distributary::payments::{AMOUNT_FAILS, AMOUNT_PANICS};
-use distributary::{Event, Flow, Result, Sink, Timestamp, count, job, secs, stdout, sum, topic, tumbling, upsert};
+use distributary::{Event, Flow, Result, Sink, Timestamp, count, job, secs, stdout, sum, table, topic, tumbling, upsert};
 use distributary_runtime::plan::TopicLane;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,41 @@ pub const DEDUP_LATE: &str = "chaos.ledger.late";
 pub const DEAD_LETTERS: &str = "chaos.ledger.dead-letters";
 /// Every topic it writes.
 pub const OUTPUTS: [&str; 6] = [RELAY, SPEND, WINDOWS, WINDOWS_LATE, DEDUP_LATE, DEAD_LETTERS];
+
+/// The table of every usable payment.
+pub const LAKE_RELAY: &str = "chaos_relay";
+/// The table of payments and cents of each user and window.
+pub const LAKE_WINDOWS: &str = "chaos_windows";
+/// The table of payments that came when their window took nothing more.
+pub const LAKE_WINDOWS_LATE: &str = "chaos_windows_late";
+/// The topics that the job with tables writes: payments whose id could be forgotten, and those that nobody can use.
+pub const LAKE_OUTPUTS: [&str; 2] = ["chaos.lake.batch.late", "chaos.lake.batch.dead-letters"];
+/// The pipeline of the job with tables.
+pub const LAKE_PIPELINE: &str = "chaos.lake.batch";
+
+/// Which job is attacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attacked {
+    /// The one that writes topics.
+    #[default]
+    Ledger,
+    /// The one that writes tables.
+    Lake,
+}
+
+impl Attacked {
+    /// Its name.
+    #[must_use]
+    pub fn job(self) -> &'static str {
+        if self == Self::Lake { "lake" } else { "ledger" }
+    }
+
+    /// The name of its pipeline.
+    #[must_use]
+    pub fn pipeline(self) -> &'static str {
+        if self == Self::Lake { LAKE_PIPELINE } else { PIPELINE }
+    }
+}
 
 /// Names the kind of lane that the job chooses for its topics: `tail`; any other word, or none, is the default.
 pub const LANE_VARIABLE: &str = "LEDGER_LANE";
@@ -74,6 +109,21 @@ pub fn ledger(flow: &Flow) -> Result<()> {
         .aggregate("windows", (count(), sum(|p: &Payment| p.amount_cents)))
         .late_to(chosen(topic(WINDOWS_LATE)))
         .to(chosen(topic(WINDOWS)));
+    Ok(())
+}
+
+/// The same in tables: rows as they come, and rows that are corrected.
+#[job(team = "chaos")]
+pub fn lake(flow: &Flow) -> Result<()> {
+    let payments = flow.read::<Payment>()?.filter(is_usable);
+    payments.clone().to(table(LAKE_RELAY));
+    payments
+        .dedup("seen", ms(HORIZON_MS))
+        .key_by(|p| p.user_id.clone())
+        .window(tumbling(ms(WINDOW_MS)).lateness(ms(LATENESS_MS)))
+        .aggregate("windows", (count(), sum(|p: &Payment| p.amount_cents)))
+        .late_to(table(LAKE_WINDOWS_LATE))
+        .to(table(LAKE_WINDOWS));
     Ok(())
 }
 

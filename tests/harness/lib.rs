@@ -13,6 +13,7 @@ pub mod places;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod tables;
 pub mod teams;
 pub mod verdict;
 

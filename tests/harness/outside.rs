@@ -1,7 +1,7 @@
 //! The bus as somebody outside the pipeline sees it: records, markers, how far a group has read.
 
 use crate::Result;
-use crate::ledger::{LANE_VARIABLE, PAYMENTS};
+use crate::ledger::{Attacked, LANE_VARIABLE, PAYMENTS};
 use crate::process::Launch;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
 use distributary_connectors::sqlite::{Durability, SqliteBus};
@@ -31,6 +31,8 @@ pub struct Ground {
     pub brokers: Option<String>,
     /// What the ledger chooses for its topics.
     pub lane: TopicLane,
+    /// Who runs here.
+    pub attacked: Attacked,
 }
 
 impl Ground {
@@ -60,10 +62,17 @@ impl Ground {
         })
     }
 
+    /// Where its tables stand.
+    #[must_use]
+    pub fn lake(&self) -> PathBuf {
+        self.dir.join("lake")
+    }
+
     /// How to start a process here.
     #[must_use]
     pub fn launch(&self, binary: impl Into<PathBuf>, job: &str, name: &str) -> Launch {
         let launch = Launch::new(binary, job, &self.dir, name);
+        let launch = if self.attacked == Attacked::Lake { Launch { of_batch: true, ..launch } } else { launch };
         let launch = if self.lane == TopicLane::Tail { launch.env(LANE_VARIABLE, "tail") } else { launch };
         self.brokers.iter().fold(launch, |launch, brokers| launch.set("bus", format!("kafka://{brokers}")))
     }

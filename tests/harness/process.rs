@@ -26,6 +26,8 @@ pub struct Launch {
     pub name: String,
     /// Settings.
     pub set: Vec<(String, String)>,
+    /// Whether they are those of the batch tier.
+    pub of_batch: bool,
     /// Variables of its environment.
     pub env: Vec<(String, String)>,
     /// `step.side:n:action`.
@@ -36,7 +38,7 @@ impl Launch {
     /// A start with no settings of its own.
     pub fn new(binary: impl Into<PathBuf>, job: &str, dir: &Path, name: &str) -> Self {
         let (binary, job, dir, name) = (binary.into(), job.to_string(), dir.to_path_buf(), name.to_string());
-        Self { binary, job, dir, name, set: Vec::new(), env: Vec::new(), failpoint: None }
+        Self { binary, job, dir, name, set: Vec::new(), of_batch: false, env: Vec::new(), failpoint: None }
     }
 
     /// With a setting.
@@ -76,7 +78,8 @@ impl Launch {
         let mut command = Command::new(&self.binary);
         command.args(["run", &self.job, "--data-dir"]).arg(&self.dir);
         for (name, value) in &self.set {
-            command.arg("--set").arg(format!("{name}={value}"));
+            let tier = if self.of_batch { "batch." } else { "" };
+            command.arg("--set").arg(format!("{tier}{name}={value}"));
         }
         command.env("DISTRIBUTARY_PHASE_FILE", &phase_path).env_remove("DISTRIBUTARY_FAILPOINT").envs(self.env.iter().cloned());
         if let Some(failpoint) = &self.failpoint {

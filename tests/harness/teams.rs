@@ -4,6 +4,7 @@
 //! the team `ops`: when a reader is given a result - when its payment was due. The team `fraud` is killed, and started again, in rounds.
 
 use crate::Result;
+use crate::ledger::Attacked;
 use crate::outside::{Ground, has_read_all, read};
 use crate::process::Process;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, TopicId, TopicSpec};
@@ -74,8 +75,12 @@ impl Teams {
     /// # Errors
     /// A result of either team is lost, repeated or wrong; a process or the bus failed.
     pub fn run(&self) -> Result<Vec<Round>> {
-        let ground =
-            |team: &str| Ground { dir: self.dir.join(team), brokers: Some(self.brokers.clone()), lane: TopicLane::default() };
+        let ground = |team: &str| Ground {
+            dir: self.dir.join(team),
+            brokers: Some(self.brokers.clone()),
+            lane: TopicLane::default(),
+            attacked: Attacked::default(),
+        };
         let bus = ground("fraud").bus()?;
         let payments = fresh(&*bus)?;
         let start = |team: &str, job: &str| -> Result<Process> {
@@ -161,7 +166,12 @@ impl Teams {
 
     /// When each large payment came, since the beginning; it must come once.
     fn listen(&self, large: TopicId, began: Instant, done: &AtomicBool) -> Result<BTreeMap<u64, Duration>> {
-        let ground = Ground { dir: self.dir.clone(), brokers: Some(self.brokers.clone()), lane: TopicLane::default() };
+        let ground = Ground {
+            dir: self.dir.clone(),
+            brokers: Some(self.brokers.clone()),
+            lane: TopicLane::default(),
+            attacked: Attacked::default(),
+        };
         let bus = ground.bus()?;
         let starts: Vec<_> = bus.offsets(large)?.iter().map(|at| (at.partition, Offset(0))).collect();
         let mut consumer = bus.consumer(large, &starts)?;

@@ -3,14 +3,15 @@
 
 use crate::cuts::Cuts;
 use crate::findings::Findings;
-use crate::ledger::{DEAD_LETTERS, DEDUP_LATE, OUTPUTS, RELAY, SPEND, WINDOWS, WINDOWS_LATE};
+use crate::ledger::{DEAD_LETTERS, DEDUP_LATE, LAKE_OUTPUTS, OUTPUTS, RELAY, SPEND, WINDOWS, WINDOWS_LATE};
 use crate::oracle::{self, Expected, Total, id_of, original, relayed};
-use crate::{Result, outside};
+use crate::{Result, outside, tables};
 use distributary_runtime::bus::{Bus, Record, TopicId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// Compares every output with what the oracle says of this input, and with the cuts.
 ///
@@ -52,6 +53,26 @@ pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findi
     windows.end(findings);
     windows_late.end(WINDOWS_LATE, findings);
     dedup_late.end(DEDUP_LATE, findings);
+    dead.end(findings);
+    Ok(())
+}
+
+/// Compares the tables of the job that writes some, and its two topics, with what the oracle says of this input.
+///
+/// # Errors
+/// The bus or the reader of the tables failed, or an output is none of the job's.
+pub fn judge_tables(bus: &dyn Bus, payments: TopicId, lake: &Path, findings: &mut Findings) -> Result<()> {
+    let expected = oracle::expect(bus, payments)?;
+    tables::judge(lake, &expected, findings)?;
+    let (mut late, mut dead) = (Late(expected.dedup_late), Dead { expected: expected.dead, found: HashMap::new() });
+    for name in LAKE_OUTPUTS {
+        let topic = bus.topic(name)?.ok_or_else(|| format!("topic `{name}` is missing"))?;
+        outside::read(bus, topic.id, &BTreeMap::new(), |_, record| match name == LAKE_OUTPUTS[0] {
+            true => late.record(name, record, findings),
+            false => dead.record(record, findings),
+        })?;
+    }
+    late.end(LAKE_OUTPUTS[0], findings);
     dead.end(findings);
     Ok(())
 }

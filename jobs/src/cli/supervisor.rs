@@ -110,7 +110,7 @@ impl Supervised {
             State::Pauses { .. } => {
                 tracing::warn!(pipeline = %self.of, %status, pause = ?self.pause, "ended; it is started again")
             }
-            _ if code != 0 => tracing::error!(pipeline = %self.of, %status, "ended, and stays so; the other tier goes on"),
+            _ if code != 0 => tracing::error!(pipeline = %self.of, %status, "ended, and stays so: another start would not help"),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Alerts when somebody pays suspiciously often.
 
 use super::Payment;
-use crate::{Flow, Result, Timestamp, count, job, secs, topic, tumbling};
+use crate::{Flow, Result, Timestamp, count, job, secs, table, topic, tumbling};
 use serde::{Deserialize, Serialize};
 
 /// So many payments of a user in ten seconds are an alert.
@@ -20,7 +20,7 @@ pub struct Alert {
     pub until: Timestamp,
 }
 
-/// Users with many payments in ten seconds, to the topic `demo.alerts`.
+/// Users with many payments in ten seconds, to the topic `demo.alerts` and the table `alerts`.
 #[job(team = "demo")]
 pub fn velocity(flow: &Flow) -> Result<()> {
     Payment::each_once(flow)?
@@ -30,6 +30,7 @@ pub fn velocity(flow: &Flow) -> Result<()> {
         .filter(|w| w.value >= ALERT_AT)
         .map(|w| Alert { user_id: w.key, payments: w.value, from: w.window.start.into(), until: w.window.end.into() })
         .keyed(|alert| alert.user_id.clone())
-        .to(topic("demo.alerts"));
+        .to(topic("demo.alerts"))
+        .to(table("alerts").time("from"));
     Ok(())
 }
