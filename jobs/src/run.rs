@@ -20,6 +20,7 @@ use distributary_runtime::time::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use url::Url;
 
 /// One of the pipelines of a job; of a [`Job`] alone, its streaming tier.
 #[must_use]
@@ -112,13 +113,22 @@ fn absolute(url: String) -> Result<String> {
     Ok(format!("file://{}", path.display()))
 }
 
-/// Opens a table, in a folder of its name in the lake that the settings name.
+/// The lake that the settings name, and its folder there, which ends with `/`. What is needed to get in stands in the environment.
+///
+/// # Errors
+/// The URL is of no kind that is known here.
+pub fn open_lake(settings: &Settings) -> Result<(TableStore, Url)> {
+    let text = format!("{}/", absolute(settings.lake_url())?.trim_end_matches('/'));
+    let url = Url::parse(&text).map_err(|e| Error::Setting { name: "lake".into(), what: format!("`{text}` is no URL: {e}") })?;
+    let options: Vec<_> = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    Ok((TableStore::open(&url, &options)?, url))
+}
+
+/// A table, in a folder of its name in the lake.
 fn open_table(target: &SinkTarget, settings: &Settings) -> Result<TableSink> {
     let SinkTarget::Table { name, event_time, columns } = target else { unreachable!("the caller has looked") };
-    let url = format!("{}/{name}", absolute(settings.lake_url())?.trim_end_matches('/'));
-    let spec = TableSpec::new(name, &url, event_time, columns.clone())?;
-    let options: Vec<_> = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-    let store = TableStore::open(spec.url(), &options)?;
+    let (store, lake) = open_lake(settings)?;
+    let spec = TableSpec::new(name, &format!("{lake}{name}"), event_time, columns.clone())?;
     Ok(TableSink::new(spec, store))
 }
 

@@ -35,6 +35,7 @@ fn the_derive_does_what_it_was_told() {
             key: "user_id",
             delay_ms: 0,
             max_ahead_ms: 3_600_000,
+            comments: &[],
         }
     );
 

@@ -13,6 +13,8 @@ use serde::de::{
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
+/// What texts say, each tried in all of them.
+const TEXTS: [&str; 3] = ["0", "1970-01-01T00:00:00Z", "1970-01-01"];
 /// Nesting beyond which a type is taken to be recursive.
 const DEPTH_MAX: usize = 24;
 
@@ -29,7 +31,7 @@ const DEPTH_MAX: usize = 24;
 pub fn of<T: DeserializeOwned>() -> String {
     let text = RefCell::new(String::new());
     // What is not described is told apart by the type's name alone.
-    let _ = catch(|| T::deserialize(Tracer { text: &text, depth: 0 }).is_ok());
+    let _ = catch(|| T::deserialize(Tracer { text: &text, answer: TEXTS[0], depth: 0 }).is_ok());
     let shape = text.into_inner();
     let name = std::any::type_name::<T>();
     match name.rsplit("::").next() {
@@ -39,8 +41,8 @@ pub fn of<T: DeserializeOwned>() -> String {
     }
 }
 
-/// The value that the description is made of: zeros, text that says `0`, one element in every list. `None` of a type that does not
-/// take them.
+/// A value of a type, the least there is: zeros, texts that say `0` (or, where that is refused, a time), one element in every list. `None`
+/// of a type that takes none of that.
 ///
 /// ```
 /// use distributary_runtime::shape::sample;
@@ -48,12 +50,15 @@ pub fn of<T: DeserializeOwned>() -> String {
 /// ```
 #[must_use]
 pub fn sample<T: DeserializeOwned>() -> Option<T> {
-    catch(|| T::deserialize(Tracer { text: &RefCell::default(), depth: 0 }).ok()).ok().flatten()
+    let with = |answer| catch(|| T::deserialize(Tracer { text: &RefCell::default(), answer, depth: 0 }).ok()).ok().flatten();
+    TEXTS.into_iter().find_map(with)
 }
 
 #[derive(Clone, Copy)]
 struct Tracer<'a> {
     text: &'a RefCell<String>,
+    /// What a text says.
+    answer: &'static str,
     depth: usize,
 }
 
@@ -116,11 +121,18 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         deserialize_f32 visit_f32 0.0, "f32";
         deserialize_f64 visit_f64 0.0, "f64";
         deserialize_char visit_char ' ', "char";
-        deserialize_str visit_str "0", "str";
-        deserialize_string visit_string "0".to_string(), "str";
         deserialize_bytes visit_bytes &[0; 16], "bytes";
         deserialize_byte_buf visit_byte_buf vec![0; 16], "bytes";
         deserialize_identifier visit_str "", "name";
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.say("str");
+        visitor.visit_str(self.answer)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_str(visitor)
     }
 
     /// A type that asks what there is (a JSON value) has no shape of its own.

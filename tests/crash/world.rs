@@ -92,9 +92,21 @@ impl World {
         self.ground.brokers.is_some()
     }
 
+    /// Whose name the journal, the markers and the state have.
+    pub(crate) fn pipeline(&self) -> &'static str {
+        self.ground.attacked.pipeline()
+    }
+
+    /// The logs of its tables: every object in them.
+    pub(crate) fn versions(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let Ok(tables) = std::fs::read_dir(self.ground.lake()) else { return BTreeMap::new() };
+        let logs = tables.flat_map(|table| std::fs::read_dir(table.unwrap().path().join("_delta_log")).unwrap());
+        logs.map(|object| object.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
     /// What the lane shows: (generation, epoch). Its owner is not alive.
     pub(crate) fn marker(&self) -> Option<(u32, u64)> {
-        outside::marker(&*self.bus, PIPELINE, 0).unwrap()
+        outside::marker(&*self.bus, self.pipeline(), 0).unwrap()
     }
 
     /// Publishes one of the parts of the input.
@@ -133,7 +145,7 @@ impl World {
     /// Waits until the process has worked off and saved everything that is published.
     pub(crate) fn catch_up(&self, process: &mut Process) {
         let until = monotonic() + PATIENCE;
-        while !outside::has_read_all(&*self.bus, self.ground.attacked.pipeline(), self.payments.id).unwrap() {
+        while !outside::has_read_all(&*self.bus, self.pipeline(), self.payments.id).unwrap() {
             assert!(process.ended().unwrap().is_none(), "the process has ended{}", process.said());
             assert!(monotonic() < until, "the process does not catch up{}", process.said());
             std::thread::park_timeout(Duration::from_millis(2));
@@ -167,7 +179,7 @@ impl World {
     }
 
     fn journal_entries(&self) -> Option<Vec<(Offset, Vec<u8>)>> {
-        let topic = self.bus.topic(&journal_topic(self.ground.attacked.pipeline())).unwrap()?;
+        let topic = self.bus.topic(&journal_topic(self.pipeline())).unwrap()?;
         Some(self.bus.read_journal(topic.id, Offset(0)).unwrap().entries)
     }
 

@@ -6,10 +6,11 @@ use distributary_runtime::failpoint::Step;
 use distributary_runtime::journal::{Entry, History, Incarnation};
 use distributary_runtime::plan::TopicLane;
 use distributary_runtime::state::CheckpointStore;
-use harness::ledger::PIPELINE;
 use harness::process::{FENCED, Process, Signal};
+use harness::tables;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -33,6 +34,16 @@ fn a_process_of_a_tail_lane_paused_at_any_durable_step_repeats_at_most_what_clie
     steps.for_each(|step| {
         ["before", "after"].into_iter().for_each(|side| wake_at(|| World::embedded(TopicLane::Tail), step, side))
     });
+}
+
+/// Neither does it add a version to a table.
+#[test]
+fn a_process_paused_at_any_durable_step_changes_no_table_when_it_wakes() {
+    if !tables::has_reader() {
+        return;
+    }
+    let steps = Step::ALL.into_iter();
+    steps.for_each(|step| ["before", "after"].into_iter().for_each(|side| wake_at(World::of_tables, step, side)));
 }
 
 /// On a real broker the old process's journal entry does stand, and does not count. Every start takes a second there, so each step has
@@ -132,6 +143,7 @@ struct Everything {
     journal: Vec<(u64, Entry)>,
     history: History,
     logs: Vec<String>,
+    versions: BTreeMap<PathBuf, Vec<u8>>,
     marker: Option<(u32, u64)>,
     objects: BTreeMap<String, Vec<u8>>,
 }
@@ -140,7 +152,7 @@ impl Everything {
     fn of(world: &World) -> Self {
         let mut objects = BTreeMap::new();
         let store = CheckpointStore::open(&format!("file://{}", world.object("").display())).unwrap();
-        for stored in store.list(&format!("state/{PIPELINE}")).unwrap() {
+        for stored in store.list(&format!("state/{}", world.pipeline())).unwrap() {
             objects.insert(stored.name.clone(), store.get(&stored.name).unwrap().to_vec());
         }
         let mut history = world.history();
@@ -151,6 +163,7 @@ impl Everything {
             journal: if world.is_on_kafka() { Vec::new() } else { world.journal() },
             history,
             logs: world.logs(),
+            versions: world.versions(),
             marker: world.marker(),
             objects,
         }
@@ -161,6 +174,7 @@ impl Everything {
         assert!(self.journal == after.journal, "{point}: the journal has changed");
         assert!(self.history == after.history, "{point}: what the journal says has changed");
         assert!(self.logs == after.logs, "{point}: an output has changed");
+        assert!(self.versions == after.versions, "{point}: the log of a table has changed");
         assert_eq!(self.marker, after.marker, "{point}: a marker has changed");
         for (name, bytes) in &self.objects {
             assert!(after.objects.get(name) == Some(bytes), "{point}: {name} has changed");

@@ -5,6 +5,7 @@
 //! | [`TableSpec`], [`check_row`] | what a table is: name, folder, columns; which rows fit it |
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
+//! | [`TableView`] | a table as a reader sees it: version, columns, rows |
 //! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
 //!
 //! In a table's folder:
@@ -36,6 +37,7 @@ mod spec;
 mod store;
 mod take_back;
 mod value;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -46,3 +48,4 @@ pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableS
 pub use sink::TableSink;
 pub use spec::{TableSpec, check_table};
 pub use store::TableStore;
+pub use view::{ColumnView, TableView};

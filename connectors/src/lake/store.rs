@@ -4,7 +4,7 @@ use bytes::Bytes;
 use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
-use delta_kernel::object_store::{DynObjectStore, ObjectStoreExt as _};
+use delta_kernel::object_store::{DynObjectStore, ObjectStore as _, ObjectStoreExt as _};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::TaskExecutor as _;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
@@ -26,6 +26,12 @@ pub struct TableStore {
     objects: Arc<DynObjectStore>,
     executor: Arc<TokioMultiThreadExecutor>,
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
+}
+
+impl std::fmt::Debug for TableStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TableStore({})", self.objects)
+    }
 }
 
 impl TableStore {
@@ -60,6 +66,20 @@ impl TableStore {
 
     pub(super) fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()
+    }
+
+    /// The names of the folders in a folder, in order.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn folders(&self, url: &Url) -> Result<Vec<String>> {
+        let (folder, objects) = (path(url)?, self.objects.clone());
+        let listed = self.executor.block_on(async move { objects.list_with_delimiter(Some(&folder)).await });
+        let listed = listed.map_err(|e| unavailable(&format!("listing {url}"), &e))?;
+        let mut names: Vec<_> =
+            listed.common_prefixes.iter().filter_map(|prefix| prefix.filename()).map(str::to_string).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// An object as a whole.

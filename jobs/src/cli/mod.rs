@@ -26,6 +26,7 @@ mod run;
 mod standing;
 mod status;
 mod supervisor;
+mod table;
 mod topic;
 mod why;
 
@@ -88,6 +89,8 @@ enum Command {
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
     #[command(subcommand)]
+    Table(table::Command),
+    #[command(subcommand)]
     Payments(payments::Command),
     Demo(demo::Args),
     Completion(completion::Args),
@@ -104,6 +107,7 @@ impl Command {
             Self::Journal(command) => command.run(context),
             Self::Checkpoint(command) => command.run(context),
             Self::DeadLetter(command) => command.run(context),
+            Self::Table(command) => command.run(context),
             Self::Payments(command) => command.run(context),
             Self::Demo(args) => args.run(context),
             Self::Completion(args) => args.run(context),

@@ -29,6 +29,11 @@ impl Out {
         self.0.write_all(bytes).map_err(failed)
     }
 
+    /// For what writes lines by itself.
+    pub(super) fn writer(&mut self) -> &mut impl Write {
+        &mut self.0
+    }
+
     pub(super) fn flush(&mut self) -> Result<()> {
         self.0.flush().map_err(failed)
     }

@@ -123,6 +123,39 @@ enum Rich {
     Of(u8),
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[derive(Clone)]
+struct Picky(String);
+
+impl TryFrom<String> for Picky {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text == "picky" { Ok(Self(text)) } else { Err("anything else") }
+    }
+}
+
+impl From<Picky> for String {
+    fn from(Picky(text): Picky) -> Self {
+        text
+    }
+}
+
+/// The time of an event may be of somebody else's type, whose JSON is text.
+#[test]
+fn a_foreign_time_of_an_event_is_a_time() {
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "views", id = "id", time = "seen", no_personal_data)]
+    struct View {
+        id: u32,
+        page: String,
+        seen: jiff::Timestamp,
+    }
+    let rows = Rows::of::<View>("views", About::event(View::describe()), None, &[]).unwrap();
+    assert_eq!(rows.columns[2], Column::required("seen", ColumnType::Timestamp));
+    assert!(rows.encode(&View { id: 1, page: "x".into(), seen: jiff::Timestamp::UNIX_EPOCH }).is_ok());
+}
+
 fn refused<T: Serialize + serde::de::DeserializeOwned>(time: Option<&str>) -> String {
     Rows::of::<T>("t", About::default(), time, &[]).unwrap_err()
 }
@@ -137,7 +170,7 @@ fn what_is_no_row_is_refused_with_what_to_do() {
         (refused::<With<With<BTreeMap<String, u8>>>>(None), "is no row: `of.of`: a map has no columns; make it a struct"),
         (refused::<With<Rich>>(None), "`of`: an enum that carries data has no column"),
         (refused::<With<()>>(None), "`of`: nothing (`()`, a unit struct) has no column"),
-        (refused::<With<jiff::Timestamp>>(None), "does not show its fields: a type in it takes no empty value"),
+        (refused::<With<Picky>>(None), "does not show its fields: a type in it takes no empty value"),
     ] {
         assert!(found.contains(says), "{found}");
     }

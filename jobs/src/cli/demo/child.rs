@@ -1,7 +1,9 @@
 //! A job as a process of its own, to be killed before the viewer's eyes.
 
 use crate::cli::process::ask_to_stop;
-use crate::{Error, Job, Result};
+use crate::job::TierOf;
+use crate::{Error, Result};
+use distributary_runtime::plan::Tier;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::time::monotonic;
 use std::fs::File;
@@ -16,28 +18,31 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// A running job. It goes with its handle.
 pub(super) struct Running {
-    pub(super) job: Job,
+    pub(super) of: TierOf,
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
-    /// Runs a job of this binary, where `place` says, with these settings and no others.
-    pub(super) fn start(job: Job, place: &Settings, settings: &[(&str, u64)]) -> Result<Self> {
-        let log = place.data_dir.join(format!("{job}.log"));
-        let failed = |source| Error::Io { what: format!("starting {job}"), source };
+    /// Runs a tier of a job of this binary, where `place` says, with these settings and no others.
+    pub(super) fn start(of: TierOf, place: &Settings, settings: &[(&str, u64)]) -> Result<Self> {
+        let log = place.data_dir.join(format!("{of}.log"));
+        let failed = |source| Error::Io { what: format!("starting {of}"), source };
         let file = File::options().create(true).append(true).open(&log).map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["run", &job.to_string(), "--config", "/dev/null", "--data-dir"]).arg(&place.data_dir);
+        command
+            .args(["run", &of.job.to_string(), "--tier", &of.tier.to_string(), "--config", "/dev/null", "--data-dir"])
+            .arg(&place.data_dir);
         command.args(["--set", &format!("bus={}", place.bus_url())]);
         for (name, value) in settings {
-            command.args(["--set", &format!("{name}={value}")]);
+            let tier = if of.tier == Tier::Batch { "batch." } else { "" };
+            command.args(["--set", &format!("{tier}{name}={value}")]);
         }
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DISTRIBUTARY_")) {
             command.env_remove(name);
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(failed)?;
-        Ok(Self { job, child, log })
+        Ok(Self { of, child, log })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -56,7 +61,7 @@ impl Running {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(self.died(&status.to_string())),
-            Err(source) => Err(Error::Io { what: format!("looking after {}", self.job), source }),
+            Err(source) => Err(Error::Io { what: format!("looking after {}", self.of), source }),
         }
     }
 
@@ -69,7 +74,7 @@ impl Running {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(self.died(&status.to_string())),
                 Ok(None) => std::thread::park_timeout(TURN),
-                Err(source) => return Err(Error::Io { what: format!("stopping {}", self.job), source }),
+                Err(source) => return Err(Error::Io { what: format!("stopping {}", self.of), source }),
             }
         }
         Err(self.died(&format!("it did not stop within {} s", STOP_MAX.as_secs())))
@@ -78,7 +83,7 @@ impl Running {
     fn died(&self, how: &str) -> Error {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let end = log.lines().last().unwrap_or("(nothing)");
-        Error::refused(format!("{} ended: {how}; its log ends with: {end}", self.job), format!("see {}", self.log.display()))
+        Error::refused(format!("{} ended: {how}; its log ends with: {end}", self.of), format!("see {}", self.log.display()))
     }
 }
 

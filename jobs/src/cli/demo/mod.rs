@@ -11,11 +11,13 @@ use super::out::grouped;
 use super::process::on_stop_signal;
 use super::standing::Standing;
 use super::{payments, why};
+use crate::job::TierOf;
 use crate::jobs::{Alert, balance, velocity};
 use crate::payments::{Generated, PaymentOptions, Payments};
-use crate::{Error, Job, Result, run};
+use crate::{Error, Result, run};
 use child::Running;
 use distributary_runtime::bus::{Bus, Consumer, NewRecord, Offset, TopicSpec};
+use distributary_runtime::plan::Tier;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{Clock, SystemClock};
@@ -28,7 +30,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-const JOBS: [Job; 2] = [velocity, balance];
+const JOBS: [TierOf; 3] = [
+    TierOf { job: velocity, tier: Tier::Stream },
+    TierOf { job: velocity, tier: Tier::Batch },
+    TierOf { job: balance, tier: Tier::Stream },
+];
 const PARTITIONS: u32 = 4;
 const ALERTS: &str = "demo.alerts";
 /// Alerts that are shown one by one in a turn; the others are counted.
@@ -43,10 +49,14 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 /// whatever the machine is doing, so that the oracle can know what is late.
 const SETTINGS: [(&str, u64); 3] = [("epoch_interval_ms", 50), ("checkpoint_interval_ms", 3_000), ("idle_after_ms", 600_000)];
 
+/// And the tables: a commit every two seconds.
+const BATCH_SETTINGS: [(&str, u64); 4] =
+    [("epoch_interval_ms", 2_000), ("idle_epoch_ms", 1_000), ("checkpoint_interval_ms", 3_000), ("idle_after_ms", 600_000)];
+
 /// Show a job that is killed and resumed before your eyes, in about 25 seconds.
 ///
 /// Everything runs on this machine, in a temporary folder (or in `--data-dir`): payments are published, two jobs turn them
-/// into alerts and balances, both are killed with `kill -9` and started again, and in the end every result is compared with
+/// into alerts, a table of alerts and balances, their processes are killed with `kill -9` and started again, and in the end every result is compared with
 /// a plain recomputation. Status 1 if anything is off.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -169,7 +179,8 @@ impl Demo {
     fn play(mut self) -> Result<Verdict> {
         let Options { seconds, rate, seed } = self.options;
         let payments = self.options.payments(SystemClock.now().0);
-        self.stage.line("Distributary: payments flow in, two jobs watch them, and both are killed on the way.")?;
+        self.stage
+            .line("Distributary: payments flow in, two jobs in three processes watch them, and all are killed on the way.")?;
         self.stage.line("")?;
         let [count, bad, twice, late] = [payments.count, payments.bad(), payments.duplicates(), payments.late()].map(grouped);
         let folder = self.settings.data_dir.display().to_string();
@@ -202,7 +213,7 @@ impl Demo {
             running.stop()?;
         }
         self.look_for_alerts()?;
-        self.stage.say(Voice::Plain, "stop", "both jobs have saved a last checkpoint and stopped")?;
+        self.stage.say(Voice::Plain, "stop", "all have saved a last checkpoint and stopped")?;
         self.sum_up(&oracle)
     }
 
@@ -226,9 +237,10 @@ impl Demo {
     }
 
     fn start(&mut self, word: &str) -> Result<()> {
-        for job in JOBS {
-            let running = Running::start(job, &self.settings, &SETTINGS)?;
-            self.stage.say(Voice::Loud, word, format_args!("{job} (process {})", running.pid()))?;
+        for of in JOBS {
+            let settings = if of.tier == Tier::Batch { &BATCH_SETTINGS[..] } else { &SETTINGS };
+            let running = Running::start(of, &self.settings, settings)?;
+            self.stage.say(Voice::Loud, word, format_args!("{of} (process {})", running.pid()))?;
             self.running.push(running);
         }
         Ok(())
@@ -237,7 +249,7 @@ impl Demo {
     fn kill(&mut self) -> Result<()> {
         for mut running in std::mem::take(&mut self.running) {
             running.kill();
-            self.stage.say(Voice::Loud, "kill -9", format_args!("{} (process {})", running.job, running.pid()))?;
+            self.stage.say(Voice::Loud, "kill -9", format_args!("{} (process {})", running.of, running.pid()))?;
         }
         Ok(())
     }
@@ -277,25 +289,34 @@ impl Demo {
         Ok(())
     }
 
-    fn waiting(&self) -> Result<Vec<(Job, u64)>> {
+    fn waiting(&self) -> Result<Vec<(TierOf, u64)>> {
         JOBS.iter()
-            .map(|job| {
-                let lags = Standing::of((*job).into(), &*self.bus, &self.store)?.lags(&*self.bus)?;
-                Ok((*job, lags.iter().map(|lag| lag.records).sum()))
+            .map(|of| {
+                let lags = Standing::of(*of, &*self.bus, &self.store)?.lags(&*self.bus)?;
+                Ok((*of, lags.iter().map(|lag| lag.records).sum()))
             })
             .collect()
     }
 
+    /// How many alerts the table has, and at which version.
+    fn in_table(&self) -> Result<Option<(u64, u64)>> {
+        Ok(results::table(&self.settings)?.map(|view| (view.rows(), view.version)))
+    }
+
     fn tell(&mut self) -> Result<()> {
         let published = grouped(self.published.load(Ordering::Relaxed));
-        let lags: Vec<String> = self.waiting()?.iter().map(|(job, n)| format!("{} {}", job.name(), grouped(*n))).collect();
+        let lags: Vec<String> = self.waiting()?.iter().map(|(of, n)| format!("{} {}", of.short(), grouped(*n))).collect();
         let text = format!("{published} payments on the bus, {} alerts; lag: {}", self.alerts_seen, lags.join(", "));
-        self.stage.say(Voice::Quiet, "status", text)
+        self.stage.say(Voice::Quiet, "status", text)?;
+        if let Some((rows, version)) = self.in_table()? {
+            self.stage.say(Voice::Quiet, "table", format_args!("alerts has {rows} rows at version {version}"))?;
+        }
+        Ok(())
     }
 
     fn tell_why(&mut self) -> Result<()> {
-        for job in JOBS {
-            let (pipeline, verdict) = why::why(job.into(), &*self.bus, &self.store, &self.settings)?;
+        for of in JOBS {
+            let (pipeline, verdict) = why::why(of, &*self.bus, &self.store, &self.settings)?;
             self.stage.say(Voice::Plain, "why", format_args!("{pipeline}: {verdict}"))?;
         }
         Ok(())
@@ -316,7 +337,7 @@ impl Demo {
 
     /// Shows what came out, and compares it.
     fn sum_up(&mut self, oracle: &Oracle) -> Result<Verdict> {
-        let results = Results::read(&*self.bus, &JOBS)?;
+        let results = Results::read(&*self.bus, &JOBS, &self.settings)?;
         let difference = results.compare(oracle);
         results.lines(oracle).iter().try_for_each(|line| self.stage.line(line))?;
         let Difference { lost, duplicated } = difference;

@@ -5,13 +5,17 @@ use super::oracle::{Difference, Oracle};
 use crate::cli::out::grouped;
 use crate::cli::record::{self, Next};
 use crate::cli::{context, dead_letter};
+use crate::job::TierOf;
 use crate::jobs::{Alert, Balance};
-use crate::{Job, Result};
+use crate::{Error, Result, run};
+use distributary_connectors::lake::TableView;
 use distributary_runtime::bus::{Bus, Record};
+use distributary_runtime::settings::Settings;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 const BALANCES: &str = "demo.balance";
+const TABLE: &str = "alerts/";
 
 /// See the module.
 pub(super) struct Results {
@@ -20,11 +24,20 @@ pub(super) struct Results {
     /// The newest balance of each user.
     balances: BTreeMap<String, Balance>,
     /// How many dead letters each job has, by cause.
-    dead_letters: Vec<(Job, BTreeMap<String, u64>)>,
+    dead_letters: Vec<(TierOf, BTreeMap<String, u64>)>,
+    /// The alerts in the table.
+    rows: BTreeMap<Alert, i64>,
+}
+
+/// The table of alerts; `None` as long as there is none.
+pub(super) fn table(settings: &Settings) -> Result<Option<TableView>> {
+    let (store, lake) = run::open_lake(settings)?;
+    let url = lake.join(TABLE).map_err(|e| Error::refused(format!("{lake}: {e}"), "give the demo another folder"))?;
+    TableView::open(&store, &url)
 }
 
 impl Results {
-    pub(super) fn read(bus: &dyn Bus, jobs: &[Job]) -> Result<Self> {
+    pub(super) fn read(bus: &dyn Bus, jobs: &[TierOf], settings: &Settings) -> Result<Self> {
         let (mut alerts, mut balances) = (BTreeMap::new(), BTreeMap::new());
         each(bus, ALERTS, |record| {
             if let Some(alert) = read(&record) {
@@ -37,15 +50,25 @@ impl Results {
                 balances.insert(balance.user_id.clone(), balance);
             }
         })?;
-        let dead_letters =
-            jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, (*job).into())?))).collect::<Result<_>>()?;
-        Ok(Self { alerts, balances, dead_letters })
+        let dead_letters = jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, *job)?))).collect::<Result<_>>()?;
+        let mut lines = Vec::new();
+        if let Some(view) = table(settings)? {
+            view.write_rows(&mut lines)?;
+        }
+        let mut rows = BTreeMap::new();
+        for row in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let row =
+                serde_json::from_slice(row).map_err(|e| Error::Damaged { object: "table alerts".into(), what: e.to_string() })?;
+            *rows.entry(row).or_insert(0) += 1;
+        }
+        Ok(Self { alerts, balances, dead_letters, rows })
     }
 
     /// What is lost and what is there too often.
     pub(super) fn compare(&self, oracle: &Oracle) -> Difference {
         let letters = self.dead_letters.iter().map(|(_, causes)| oracle.compare_dead_letters(causes.values().sum()));
-        letters.fold(oracle.compare_alerts(&self.alerts) + oracle.compare_balances(&self.balances), |a, b| a + b)
+        let results = oracle.compare_alerts(&self.alerts) + oracle.compare_alerts(&self.rows);
+        letters.fold(results + oracle.compare_balances(&self.balances), |a, b| a + b)
     }
 
     /// The results beside what had to come.
@@ -64,7 +87,8 @@ impl Results {
         lines.extend([
             String::new(),
             "Results, compared with a plain recomputation from the payments themselves:".into(),
-            format!("  {alerts:>8}  alerts, {expected} expected"),
+            format!("  {alerts:>8}  alerts in the topic, {expected} expected"),
+            format!("  {:>8}  alerts in the table, {expected} expected", self.rows.values().sum::<i64>()),
             format!("  {:>8}  balances over {} payments, {users} expected", self.balances.len(), grouped(payments)),
         ]);
         lines
