@@ -104,7 +104,13 @@ fn login(settings: &Settings) -> Result<Option<Login>> {
 /// # Errors
 /// The URL is of no kind that is known here, or the store cannot be opened.
 pub fn open_store(settings: &Settings) -> Result<CheckpointStore> {
-    CheckpointStore::open(&absolute(settings.checkpoints_url())?)
+    CheckpointStore::open_with(&absolute(settings.checkpoints_url())?, &in_environment())
+}
+
+/// What object stores have to be told to be got into: keys, regions, endpoints.
+fn in_environment() -> Vec<(String, String)> {
+    let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    all.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }
 
 fn absolute(url: String) -> Result<String> {
@@ -120,8 +126,7 @@ fn absolute(url: String) -> Result<String> {
 pub fn open_lake(settings: &Settings) -> Result<(TableStore, Url)> {
     let text = format!("{}/", absolute(settings.lake_url())?.trim_end_matches('/'));
     let url = Url::parse(&text).map_err(|e| Error::Setting { name: "lake".into(), what: format!("`{text}` is no URL: {e}") })?;
-    let options: Vec<_> = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-    Ok((TableStore::open(&url, &options)?, url))
+    Ok((TableStore::open(&url, &in_environment())?, url))
 }
 
 /// A table, in a folder of its name in the lake.

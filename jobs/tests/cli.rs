@@ -131,7 +131,7 @@ fn a_refusal_says_what_to_do() {
     for (args, message) in [
         ("run velocty", "error: there is no job `velocty`; did you mean `velocity`?"),
         ("plan zzz", "error: there is no job `zzz`; the jobs here are velocity, spend, balance, purchases"),
-        ("run velocity", "error: topic `payments` does not exist; create it: `topic create payments`"),
+        ("run spend", "error: topic `payments` does not exist; create it: `topic create payments`"),
         ("run velocity --set worker=2", "error: setting worker (flag --set): there is no such setting; did you mean `workers`?"),
         ("run velocity --workers 0", "error: setting workers (flag --set): expected a whole number from 1 to 256, found 0"),
         ("run velocity --config no.toml", "error: reading settings from no.toml: No such file or directory (os error 2)"),
@@ -214,7 +214,9 @@ fn the_plan_shows_what_each_sink_promises() {
     let cli = Cli::new();
     let plan = cli.ok("plan velocity");
     for line in [
-        "demo.velocity\n",
+        "demo.velocity  (stream tier, an epoch every 10 ms)\n",
+        "demo.velocity.batch  (batch tier, an epoch every 10 s)\n",
+        "results -> table alerts (4 columns), exactly-once",
         "tumbling 10000 ms, lateness 2000 ms: count  [state payments_in_window]",
         "results -> topic demo.alerts (append), exactly-once",
         "late records  topic demo.velocity.late (append)",
@@ -277,6 +279,54 @@ fn a_job_is_stopped_killed_and_resumed_and_can_be_looked_into() {
     assert_eq!(raw["amount_cents"], "many");
     assert!(cli.refused("dead-letter show balance 0@999999").1.contains("no dead letter at 0@999999; see `dead-letter list`"));
     assert!(cli.refused("dead-letter show balance 17").1.contains("write PARTITION@OFFSET"));
+}
+
+#[test]
+fn a_job_with_tables_runs_as_two_processes() {
+    let cli = Cli::new();
+    cli.ok("payments generate --events 20000 --rate 500 --users 20");
+    let of = |pipeline: &str| {
+        let told = std::fs::read(cli.0.path().join(format!(".distributary/run/{pipeline}.json"))).unwrap_or_default();
+        serde_json::from_slice::<Value>(&told).map_or(Value::Null, |told| told["pid"].clone())
+    };
+    let pids = || [of("demo.velocity"), of("demo.velocity.batch")];
+    let start = "run velocity --set batch.epoch_interval_ms=100 --set batch.idle_epoch_ms=100";
+    let run = cli.start(start);
+    cli.caught_up("velocity");
+    until("both say how they stand", || pids().iter().all(Value::is_u64));
+    let [stream, batch] = pids();
+    assert_ne!(stream, batch);
+
+    // One dies, and comes back; the other does not notice.
+    assert!(Command::new("kill").args(["-KILL", &batch.to_string()]).status().unwrap().success());
+    until("it comes back", || of("demo.velocity.batch").is_u64() && of("demo.velocity.batch") != batch);
+    assert_eq!(of("demo.velocity"), stream);
+    until("it goes on", || cli.ok("why velocity.batch").contains("it has caught up"));
+    assert!(cli.refused("table show nix").1.contains("there is no table at file://"));
+
+    // Who started them is gone: they stop in order.
+    run.signal("-KILL");
+    drop(run);
+    let is_gone = |pipeline: &str| cli.ok(&format!("why {pipeline}")).contains("it is not running, and nothing waits");
+    until("both have stopped", || is_gone("velocity") && is_gone("velocity.batch"));
+    let alerts = cli.json("table show alerts --json")["rows"].as_u64().unwrap();
+    assert_eq!(cli.ok("table show alerts --rows").lines().count() as u64, alerts);
+    assert!(alerts > 0 && cli.ok("table list").contains("alerts"), "{}", cli.ok("table list"));
+    let run = cli.start(start);
+    until("both run again", || {
+        cli.ok("why velocity").contains("caught up") && cli.ok("why velocity.batch").contains("caught up")
+    });
+    run.signal("-TERM");
+    let (status, log) = run.end();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(is_gone("velocity") && is_gone("velocity.batch"));
+    assert_eq!(cli.json("table show alerts --json")["rows"], alerts);
+    let (status, refused) = cli.refused("run spend --tier batch");
+    assert_eq!(
+        (status, refused.contains("demo.spend has no batch tier; all its sinks are in the stream tier")),
+        (2, true),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -370,7 +420,7 @@ fn the_demo_ends_exactly() {
     let cli = Cli::new();
     let shown = cli.ok("demo --seconds 6 --rate 1000 --seed 3");
     assert!(shown.contains("kill -9") && shown.contains("restart"), "{shown}");
-    assert!(shown.ends_with("lost=0 duplicated=0 kills=2 seed=3\n"), "{shown}");
+    assert!(shown.ends_with("lost=0 duplicated=0 kills=3 seed=3\n"), "{shown}");
     let (_, refused) = (cli.ok("demo --seconds 4 --rate 200 --data-dir d"), cli.refused("demo --data-dir d"));
     assert!(refused.1.contains("give the demo an empty folder (or none), and a bus of its own"), "{}", refused.1);
 }

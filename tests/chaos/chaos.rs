@@ -60,6 +60,9 @@ struct Args {
     /// What the job writes.
     #[arg(long, value_enum, default_value = "topic", conflicts_with_all = ["disturb", "broker_rounds", "lane"])]
     sink: Sink,
+    /// A folder of an object store (`s3://bucket/folder`) for tables and checkpoints. Without it they lie in the data directory.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// Where Kafka listens, `host:port`; everything these jobs have left there is deleted.
     #[arg(long, required_if_eq("bus", "kafka"))]
     brokers: Option<String>,
@@ -135,7 +138,8 @@ fn attack(args: &Args) -> Result<bool> {
         Lane::Tail => TopicLane::Tail,
     };
     let attacked = if args.sink == Sink::Table { Attacked::Lake } else { Attacked::Ledger };
-    let ground = Ground { dir: dir.clone(), brokers, lane, attacked };
+    let store = args.store.as_ref().map(|url| format!("{url}/{seed}-{}", std::process::id()));
+    let ground = Ground { dir: dir.clone(), brokers, lane, attacked, store };
     let kept = |outcome: &str| say(&format!("chaos: {outcome}; everything is kept in {}", dir.display()));
     let verdict = match run(args, binary, ground, seed) {
         Ok(verdict) => verdict,

@@ -36,6 +36,18 @@ fn a_crash_at_any_durable_step_changes_no_row_of_a_table() {
     }
 }
 
+/// The same on a real S3 server, at the steps that reach it. Checkpoints lie there too.
+#[test]
+fn a_crash_at_any_step_of_a_table_on_s3_changes_no_row() {
+    let Some(bucket) = tables::s3("crashes").filter(|_| tables::has_reader()) else { return };
+    let steps = [Step::LaneFence, Step::LanePrepare, Step::LaneCommit, Step::StatePut, Step::ManifestPut];
+    for (i, step) in steps.into_iter().enumerate() {
+        for side in ["before", "after"] {
+            crash_at(&World::of_tables_in(format!("{bucket}/{}-{side}-{}", step.name(), std::process::id())), step, side, i);
+        }
+    }
+}
+
 /// On a real broker, where every start takes a second, each step has one of the two sides.
 #[test]
 fn a_crash_at_any_durable_step_changes_no_result_on_kafka() {

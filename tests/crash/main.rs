@@ -12,6 +12,7 @@ mod damage;
 mod held;
 mod network;
 mod oracle;
+mod readers;
 mod transactions;
 mod world;
 mod zombies;

@@ -70,6 +70,12 @@ impl World {
         Self::on(None, TopicLane::default(), Attacked::Lake)
     }
 
+    /// A world whose job writes tables, and its checkpoints, to this folder of an object store.
+    pub(crate) fn of_tables_in(store: String) -> Self {
+        let world = Self::of_tables();
+        Self { ground: Ground { store: Some(store), ..world.ground }, ..world }
+    }
+
     /// A world on a broker, without what earlier ones have left there.
     pub(crate) fn on_kafka(brokers: &str, lane: TopicLane) -> Self {
         let alone = alone_on_kafka();
@@ -81,7 +87,7 @@ impl World {
 
     fn on(brokers: Option<String>, lane: TopicLane, attacked: Attacked) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ground = Ground { dir: dir.path().to_path_buf(), brokers, lane, attacked };
+        let ground = Ground { dir: dir.path().to_path_buf(), brokers, lane, attacked, store: None };
         let bus = ground.clear().unwrap();
         bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(PAYMENTS, PARTITIONS) }).unwrap();
         let payments = bus.topic(PAYMENTS).unwrap().unwrap();
@@ -97,11 +103,12 @@ impl World {
         self.ground.attacked.pipeline()
     }
 
-    /// The logs of its tables: every object in them.
+    /// The logs of its tables: every object in them. (A file `name#1` is one that was about to be made, and that no store lists.)
     pub(crate) fn versions(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let Ok(tables) = std::fs::read_dir(self.ground.lake()) else { return BTreeMap::new() };
         let logs = tables.flat_map(|table| std::fs::read_dir(table.unwrap().path().join("_delta_log")).unwrap());
-        logs.map(|object| object.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+        let objects = logs.map(|object| object.unwrap().path()).filter(|path| !path.display().to_string().contains('#'));
+        objects.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
     }
 
     /// What the lane shows: (generation, epoch). Its owner is not alive.

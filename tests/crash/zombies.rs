@@ -174,7 +174,8 @@ impl Everything {
         assert!(self.journal == after.journal, "{point}: the journal has changed");
         assert!(self.history == after.history, "{point}: what the journal says has changed");
         assert!(self.logs == after.logs, "{point}: an output has changed");
-        assert!(self.versions == after.versions, "{point}: the log of a table has changed");
+        let (names, now): (Vec<_>, Vec<_>) = (self.versions.keys().collect(), after.versions.keys().collect());
+        assert!(self.versions == after.versions, "{point}: the log of a table has changed: {names:?} and then {now:?}");
         assert_eq!(self.marker, after.marker, "{point}: a marker has changed");
         for (name, bytes) in &self.objects {
             assert!(after.objects.get(name) == Some(bytes), "{point}: {name} has changed");

@@ -33,6 +33,8 @@ pub struct Ground {
     pub lane: TopicLane,
     /// Who runs here.
     pub attacked: Attacked,
+    /// A folder of an object store for tables and checkpoints; without it both lie in the directory.
+    pub store: Option<String>,
 }
 
 impl Ground {
@@ -64,8 +66,8 @@ impl Ground {
 
     /// Where its tables stand.
     #[must_use]
-    pub fn lake(&self) -> PathBuf {
-        self.dir.join("lake")
+    pub fn lake(&self) -> String {
+        self.store.as_ref().map_or_else(|| self.dir.join("lake").display().to_string(), |store| format!("{store}/lake"))
     }
 
     /// How to start a process here.
@@ -74,6 +76,10 @@ impl Ground {
         let launch = Launch::new(binary, job, &self.dir, name);
         let launch = if self.attacked == Attacked::Lake { Launch { of_batch: true, ..launch } } else { launch };
         let launch = if self.lane == TopicLane::Tail { launch.env(LANE_VARIABLE, "tail") } else { launch };
+        let launch = match &self.store {
+            Some(store) => launch.set("lake", self.lake()).set("checkpoints", format!("{store}/checkpoints")),
+            None => launch,
+        };
         self.brokers.iter().fold(launch, |launch, brokers| launch.set("bus", format!("kafka://{brokers}")))
     }
 }

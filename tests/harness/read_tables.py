@@ -27,7 +27,7 @@ def say(**what):
 
 
 for folder in sys.argv[2:]:
-    name = os.path.basename(folder)
+    name = os.path.basename(folder.rstrip("/"))
     table = DeltaTable(folder)
     for row in table.to_pyarrow_table().to_pylist():
         say(table=name, row=row)

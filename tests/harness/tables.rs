@@ -7,11 +7,12 @@ use crate::oracle::{Expected, Total, id_of, relayed};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Names a Python that has `examples/clients/requirements.txt`.
-const PYTHON: &str = "DISTRIBUTARY_TEST_PYTHON";
+pub const PYTHON: &str = "DISTRIBUTARY_TEST_PYTHON";
+/// Names a bucket; how to get in stands in the environment as well.
+const S3: &str = "DISTRIBUTARY_TEST_S3";
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/read_tables.py");
 
 /// Whether there is a Python that reads tables; says so when there is none.
@@ -22,6 +23,16 @@ pub fn has_reader() -> bool {
         println!("skipped: {PYTHON} names no Python that has examples/clients/requirements.txt (`./dev test`)");
     }
     is_there
+}
+
+/// A folder of this name on the S3 server of this run; says so when there is none.
+#[must_use]
+pub fn s3(name: &str) -> Option<String> {
+    let bucket = std::env::var(S3).ok();
+    if bucket.is_none() {
+        println!("skipped: {S3} names no bucket (`./dev test`)");
+    }
+    bucket.map(|bucket| format!("{bucket}/{name}"))
 }
 
 /// A line of the reader.
@@ -70,7 +81,7 @@ struct Value {
 ///
 /// # Errors
 /// There is no Python to read them, or it failed.
-pub(crate) fn judge(lake: &Path, expected: &Expected, findings: &mut Findings) -> Result<()> {
+pub(crate) fn judge(lake: &str, expected: &Expected, findings: &mut Findings) -> Result<()> {
     let mut relay: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
     let mut epochs: Vec<u64> = Vec::new();
     let mut versions: Vec<(u64, Option<u64>, u64)> = Vec::new();
@@ -141,11 +152,11 @@ pub(crate) fn judge(lake: &Path, expected: &Expected, findings: &mut Findings) -
     Ok(())
 }
 
-fn read(lake: &Path, mut each: impl FnMut(Line) -> Result<()>) -> Result<()> {
+fn read(lake: &str, mut each: impl FnMut(Line) -> Result<()>) -> Result<()> {
     let python = std::env::var_os(PYTHON).ok_or_else(|| format!("{PYTHON} names no Python to read tables with"))?;
     let mut command = Command::new(python);
     command.arg(READER).arg(format!("{}/{{}}/0", ledger::LAKE_PIPELINE));
-    command.args([LAKE_RELAY, LAKE_WINDOWS, LAKE_WINDOWS_LATE].map(|table| lake.join(table)));
+    command.args([LAKE_RELAY, LAKE_WINDOWS, LAKE_WINDOWS_LATE].map(|table| format!("{lake}/{table}")));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take().ok_or("the reader has no output")?;
     for line in BufReader::new(out).lines() {

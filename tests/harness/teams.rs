@@ -80,6 +80,7 @@ impl Teams {
             brokers: Some(self.brokers.clone()),
             lane: TopicLane::default(),
             attacked: Attacked::default(),
+            store: None,
         };
         let bus = ground("fraud").bus()?;
         let payments = fresh(&*bus)?;
@@ -171,6 +172,7 @@ impl Teams {
             brokers: Some(self.brokers.clone()),
             lane: TopicLane::default(),
             attacked: Attacked::default(),
+            store: None,
         };
         let bus = ground.bus()?;
         let starts: Vec<_> = bus.offsets(large)?.iter().map(|at| (at.partition, Offset(0))).collect();

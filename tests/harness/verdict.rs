@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 /// Compares every output with what the oracle says of this input, and with the cuts.
 ///
@@ -61,7 +60,7 @@ pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findi
 ///
 /// # Errors
 /// The bus or the reader of the tables failed, or an output is none of the job's.
-pub fn judge_tables(bus: &dyn Bus, payments: TopicId, lake: &Path, findings: &mut Findings) -> Result<()> {
+pub fn judge_tables(bus: &dyn Bus, payments: TopicId, lake: &str, findings: &mut Findings) -> Result<()> {
     let expected = oracle::expect(bus, payments)?;
     tables::judge(lake, &expected, findings)?;
     let (mut late, mut dead) = (Late(expected.dedup_late), Dead { expected: expected.dead, found: HashMap::new() });

@@ -329,14 +329,14 @@ impl Rig {
     }
 
     /// Whether a checkpoint of the job says that everything on the topic has been read, and all results of it are visible.
-    pub(crate) fn has_read(&self, job: Job, topic: &str) -> bool {
+    pub(crate) fn has_read(&self, job: impl std::fmt::Display, topic: &str) -> bool {
         let id = self.id(topic);
         let read: BTreeMap<u32, Offset> = self.calm.group(&job.to_string(), id).unwrap().into_iter().collect();
         self.calm.offsets(id).unwrap().iter().all(|at| read.get(&at.partition) == Some(&at.end))
     }
 
     /// What the journal of a job says, oldest first.
-    pub(crate) fn journal(&self, job: Job) -> Vec<Fact> {
+    pub(crate) fn journal(&self, job: impl std::fmt::Display) -> Vec<Fact> {
         let page = self.calm.read_journal(self.id(&format!("{job}.journal")), Offset(0)).unwrap();
         page.entries.iter().map(|(at, bytes)| Entry::decode(*at, bytes).unwrap().fact).collect()
     }

@@ -6,8 +6,10 @@
 //! records and dead letters that is every record. The plan is the same by its fingerprint in the journal.
 
 use crate::rig::{PATIENCE, Rig};
+use distributary::job::TierOf;
 use distributary::payments::{PaymentOptions, Payments};
-use distributary::{Job, TestJob, jobs, run};
+use distributary::{Job, TestJob, Timestamp, jobs, run};
+use distributary_connectors::lake::TableView;
 use distributary_runtime::bus::{Header, NewRecord, Record, TopicForm};
 use distributary_runtime::engine;
 use distributary_runtime::journal::{Fact, StartRequest};
@@ -15,6 +17,7 @@ use distributary_runtime::pipeline::{Minting, StartOptions};
 use distributary_runtime::plan::SinkTarget;
 use distributary_runtime::report::Reports;
 use distributary_runtime::time::{WallTime, monotonic};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -81,6 +84,7 @@ fn made(value: impl Fn(u64, u64) -> String) -> Vec<NewRecord> {
     (0..RECORDS).map(record).collect()
 }
 
+/// Of every tier of the job.
 fn assert_same(job: Job, topic: &str, records: Vec<NewRecord>) {
     let mut tested = TestJob::new(job);
     for epoch in records.chunks(EPOCH) {
@@ -89,11 +93,24 @@ fn assert_same(job: Job, topic: &str, records: Vec<NewRecord>) {
         });
         tested.settle();
     }
-    let (rig, fingerprint) = really_run(job, topic, records);
-    assert_eq!(tested.plans()[0].fingerprint(rig.settings.lanes), fingerprint, "{job}: the plan");
+    for (i, of) in run::tiers(job).unwrap().into_iter().enumerate() {
+        let plan = tested.plans()[i].clone();
+        let (rig, fingerprint) = really_run(of, topic, records.clone());
+        assert_eq!(plan.fingerprint(rig.settings.lanes), fingerprint, "{of}: the plan");
+        plan.sinks().for_each(|sink| assert_same_sink(of, &sink.target, &mut tested, &rig));
+    }
+}
 
-    let sinks: Vec<(String, TopicForm)> = tested.plans()[0].sinks().filter_map(|s| topic_of(&s.target)).collect();
-    for (sink, form) in sinks {
+fn assert_same_sink(job: TierOf, target: &SinkTarget, tested: &mut TestJob, rig: &Rig) {
+    if let SinkTarget::Table { name, .. } = target {
+        let (seen, written) = (sorted(tested.rows(name).json()), sorted(table(rig, name)));
+        assert!(
+            seen == written && !seen.is_empty(),
+            "{job}: {} rows of the table {name}, {} expected",
+            written.len(),
+            seen.len()
+        );
+    } else if let Some((sink, form)) = topic_of(target) {
         let seen = standing(tested.records(&sink), form);
         let written = standing(rig.by_partition(&sink), form);
         assert_eq!(seen.len(), written.len(), "{job}: rows that stand in {sink}");
@@ -103,13 +120,41 @@ fn assert_same(job: Job, topic: &str, records: Vec<NewRecord>) {
     }
 }
 
+/// The rows of a table, without what says where they come from.
+fn table(rig: &Rig, name: &str) -> Vec<Value> {
+    let (store, lake) = run::open_lake(&rig.settings).unwrap();
+    let view = TableView::open(&store, &lake.join(&format!("{name}/")).unwrap()).unwrap().unwrap();
+    let mut lines = Vec::new();
+    view.write_rows(&mut lines).unwrap();
+    let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    rows.map(|row| serde_json::from_slice::<BTreeMap<String, Value>>(row).unwrap())
+        .map(|row| row.into_iter().filter(|(name, _)| !name.starts_with('_')).collect())
+        .collect()
+}
+
+/// Rows in an order, with times as numbers: a table writes them with other digits.
+fn sorted(rows: Vec<Value>) -> Vec<String> {
+    let plain = |row: Value| {
+        let Value::Object(fields) = row else { panic!("a row is an object") };
+        let number = |value: Value| match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
+            Some(at) => at.as_millis().into(),
+            None => value,
+        };
+        let fields: BTreeMap<String, Value> = fields.into_iter().map(|(name, value)| (name, number(value))).collect();
+        serde_json::to_string(&fields).unwrap()
+    };
+    let mut rows: Vec<String> = rows.into_iter().map(plain).collect();
+    rows.sort_unstable();
+    rows
+}
+
 fn topic_of(target: &SinkTarget) -> Option<(String, TopicForm)> {
     let SinkTarget::Topic { name, form, .. } = target else { return None };
     Some((name.clone(), *form))
 }
 
 /// Runs the job as the command does, until a checkpoint says that all has been read and shown.
-fn really_run(job: Job, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) {
+fn really_run(job: TierOf, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) {
     let mut rig = Rig::new();
     rig.settings.idle_after_ms = 3_600_000; // the test's clock knows no pauses, so a busy machine may make none here
     rig.topic(topic, PARTITIONS);
@@ -138,7 +183,7 @@ fn really_run(job: Job, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) {
 }
 
 /// The journal may have been truncated behind its `Start`; a checkpoint says the same.
-fn checkpointed(rig: &Rig, job: Job) -> Option<u128> {
+fn checkpointed(rig: &Rig, job: TierOf) -> Option<u128> {
     rig.journal(job).into_iter().find_map(|fact| match fact {
         Fact::Checkpoint(checkpoint) => Some(checkpoint.layout.fingerprint),
         _ => None,

@@ -47,6 +47,9 @@ pub(super) struct RowWriter {
     contents: Contents,
 }
 
+/// Rows in several pieces.
+type ByHour = BTreeMap<Hour, Vec<RecordBatch>>;
+
 /// What a run makes of a table: files that come, and paths of files that go.
 pub(super) struct Written {
     pub(super) adds: Vec<NewFile>,
@@ -123,8 +126,8 @@ impl RowWriter {
 
     /// What stays of the files that hold rows that are to go, by hour, and the paths of those files; the newest are looked at first,
     /// because it is what came lately that is corrected.
-    fn without(&self, files: Vec<TableFile>, wanted: &mut Wanted) -> Result<(BTreeMap<Hour, Vec<RecordBatch>>, Vec<String>)> {
-        let (mut stays, mut removes) = (BTreeMap::<Hour, Vec<RecordBatch>>::new(), Vec::new());
+    fn without(&self, files: Vec<TableFile>, wanted: &mut Wanted) -> Result<(ByHour, Vec<String>)> {
+        let (mut stays, mut removes) = (ByHour::new(), Vec::new());
         for hour in wanted.hours() {
             let folder = folder(hour);
             let mut of_hour: Vec<_> = files.iter().filter(|file| file.path.starts_with(&folder)).collect();

@@ -10,6 +10,7 @@ use distributary_runtime::journal::StartRequest;
 use distributary_runtime::pipeline::{Minting, StartOptions};
 use distributary_runtime::plan::Tier;
 use distributary_runtime::report::Reports;
+use distributary_runtime::settings::Settings;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,14 +57,12 @@ impl Args {
             Some(tier) => context.pipelines_of(context.job(&self.job)?, Some(tier))?,
             None => context.pipelines(&self.job)?,
         };
-        let [of] = pipelines[..] else {
-            logging::start(&context.settings_of(Tier::Stream, &[("log", self.log)])?.log)?;
+        let is_alone = pipelines.len() == 1 && !self.supervised;
+        let all = pipelines.iter().map(|of| self.settings(context, of.tier, is_alone)).collect::<Result<Vec<_>>>()?;
+        logging::start(&all[0].log)?;
+        let ([of], [settings]) = (&pipelines[..], &all[..]) else {
             return supervisor::run(&pipelines, !self.from_zero && !self.adopt_plan);
         };
-        let workers = self.workers.map(|n| n.to_string());
-        let metrics = self.metrics.filter(|_| !self.supervised || of.tier == Tier::Stream);
-        let settings = context.settings_of(of.tier, &[("workers", workers), ("log", self.log), ("metrics_listen", metrics)])?;
-        logging::start(&settings.log)?;
         // From the first moment on: a stop that comes while the pipeline starts is kept until it runs.
         let (reports, inbox) = Reports::new();
         let to = reports.clone();
@@ -76,8 +75,8 @@ impl Args {
             process::on_end_of_input(move || engine::stop(&to))?;
         }
 
-        let pipeline = run::pipeline(of);
-        let mut components = run::components(&pipeline.name, &settings)?;
+        let pipeline = run::pipeline(*of);
+        let mut components = run::components(&pipeline.name, settings)?;
         let metrics = match settings.metrics_listen {
             Some(address) => Some(metrics_server::start(address, components.metrics.clone())?),
             None => None,
@@ -105,9 +104,16 @@ impl Args {
             accept_gap: self.accept_gap,
             minting: Minting::Timed,
         };
-        engine::run(&pipeline, &components, &settings, &options, (reports, inbox))?;
+        engine::run(&pipeline, &components, settings, &options, (reports, inbox))?;
         tracing::info!(pipeline = %pipeline.name, "stopped");
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The settings of a tier, with our own flags on top.
+    fn settings(&self, context: &Context<'_>, tier: Tier, is_alone: bool) -> Result<Settings> {
+        let metrics = self.metrics.clone().filter(|_| is_alone || tier == Tier::Stream);
+        let workers = self.workers.map(|n| n.to_string());
+        context.settings_of(tier, &[("workers", workers), ("log", self.log.clone()), ("metrics_listen", metrics)])
     }
 }
 

@@ -230,8 +230,9 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Unfit> {
-        let within = |Unfit(what)| {
-            Unfit(if what.starts_with('`') { format!("`{name}.{}", &what[1..]) } else { format!("`{name}`: {what}") })
+        let within = |Unfit(what): Unfit| match what.strip_prefix('`') {
+            Some(path) => Unfit(format!("`{name}.{path}")),
+            None => Unfit(format!("`{name}`: {what}")),
         };
         self.columns.push(value.serialize(self.probe).map_err(within)?.column(name));
         Ok(())

@@ -76,8 +76,17 @@ impl CheckpointStore {
     /// # Errors
     /// The URL is of no kind that is known, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, &[])
+    }
+
+    /// As [`CheckpointStore::open`], with what the store has to be told to be got into (`aws_access_key_id` and the like).
+    ///
+    /// # Errors
+    /// As [`CheckpointStore::open`].
+    pub fn open_with(url: &str, options: &[(String, String)]) -> Result<Self> {
         let refused = |what: String| {
-            Error::refused(format!("checkpoint store `{url}`: {what}"), "give `file:///a/directory`, or `memory:///` for tests")
+            let remedy = "give `file:///a/directory` or `s3://bucket/folder`, or `memory:///` for tests";
+            Error::refused(format!("checkpoint store `{url}`: {what}"), remedy)
         };
         let parsed = Url::parse(url).map_err(|e| refused(e.to_string()))?;
         let store: Box<dyn ObjectStore> = if parsed.scheme() == "file" {
@@ -87,7 +96,8 @@ impl CheckpointStore {
             let local = LocalFileSystem::new_with_prefix(&directory).map_err(|e| refused(e.to_string()))?;
             Box::new(local.with_fsync(true).with_automatic_cleanup(true))
         } else {
-            let (store, prefix) = object_store::parse_url(&parsed).map_err(|e| refused(e.to_string()))?;
+            let options = options.iter().map(|(name, value)| (name, value));
+            let (store, prefix) = object_store::parse_url_opts(&parsed, options).map_err(|e| refused(e.to_string()))?;
             Box::new(PrefixStore::new(store, prefix))
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
