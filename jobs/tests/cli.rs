@@ -321,6 +321,11 @@ fn a_job_with_tables_runs_as_two_processes() {
     assert_eq!(status, Some(0), "{log}");
     assert!(is_gone("velocity") && is_gone("velocity.batch"));
     assert_eq!(cli.json("table show alerts --json")["rows"], alerts);
+    let versions = cli.json("table history alerts --json -n 0");
+    assert_eq!((&versions[0]["operation"], versions.as_array().unwrap().len() > 2), (&"CREATE TABLE".into(), true), "{versions}");
+    assert!(cli.ok("table verify alerts").trim_end().ends_with(": whole"));
+    assert!(cli.ok("table vacuum alerts").starts_with("alerts: deleted 0 files and 0 objects of the log"));
+    assert!(cli.refused("table vacuum alerts --grace 5m").1.contains("at least an hour"));
     let (status, refused) = cli.refused("run spend --tier batch");
     assert_eq!(
         (status, refused.contains("demo.spend has no batch tier; all its sinks are in the stream tier")),

@@ -161,7 +161,7 @@ impl DeltaLog {
     }
 
     fn transaction(&self, base: View, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
-        let (engine, is_owned, base) = (self.store.engine(), base.is_owned, base.snapshot);
+        let (is_owned, base) = (base.is_owned, base.snapshot);
         let text = serde_json::to_string(&entry).map_err(KernelError::generic_err)?;
         let data_change = !changes.adds.is_empty() || !changes.removes.is_empty();
         let mut builder = base
@@ -174,8 +174,13 @@ impl DeltaLog {
         if let Some(marker) = entry.marker {
             builder = builder.with_transaction_id(&self.lane, marker.epoch.0.cast_signed());
         }
-        let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
-        for batch in scan::only(&base, engine, changes.removes)? {
+        let transaction = builder.build(self.store.engine(), Box::new(FileSystemCommitter::new()))?;
+        self.with_files(transaction, &base, changes)
+    }
+
+    fn with_files(&self, mut transaction: Transaction, base: &SnapshotRef, changes: &Changes<'_>) -> KernelResult<Transaction> {
+        let engine = self.store.engine();
+        for batch in scan::only(base, engine, changes.removes)? {
             transaction.remove_files(batch);
         }
         if !changes.adds.is_empty() {
@@ -226,6 +231,30 @@ impl TableLog for DeltaLog {
         let view = self.read()?;
         self.step(view, &Changes { adds: &[], removes: &[] }, |entry, _| fencing(entry, token))?;
         Ok(self.view.as_ref().and_then(|view| view.entry).and_then(|entry| entry.marker))
+    }
+
+    fn replace(&mut self, token: Token, adds: &[NewFile], removes: &[String]) -> Result<bool> {
+        let what = self.doing("compacting");
+        let failed = |e: KernelError| failed(&what, &e);
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => self.read()?,
+        };
+        if view.entry.is_none_or(|entry| entry.token != token) {
+            return Err(BusError::Fenced { lane: self.lane.clone() }.into());
+        }
+        let (engine, entry, is_owned, base) = (self.store.engine(), view.entry, view.is_owned, view.snapshot);
+        let builder = base.clone().update_table(UpdateTableOperation::Optimize, WRITER, false);
+        let transaction = builder.build(engine, Box::new(FileSystemCommitter::new())).map_err(failed)?;
+        let transaction = self.with_files(transaction, &base, &Changes { adds, removes }).map_err(failed)?;
+        match transaction.commit(engine).map_err(failed)? {
+            CommitResult::Committed(done) => {
+                self.view = done.post_commit_snapshot().map(|snapshot| View { snapshot: snapshot.clone(), entry, is_owned });
+                Ok(true)
+            }
+            CommitResult::Conflicted(_) => Ok(false),
+            CommitResult::Retryable(transaction) => Err(failed(transaction.error)),
+        }
     }
 
     fn commit(&mut self, commit: &TableCommit<'_>) -> Result<u64> {

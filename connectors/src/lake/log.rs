@@ -94,6 +94,13 @@ pub trait TableLog: Send {
     /// [`TableLog::snapshot`].
     fn fence(&mut self, token: Token) -> Result<Option<Marker>>;
 
+    /// Files take the place of others that hold the same rows. Whether they do: they do not when somebody else was first.
+    ///
+    /// # Errors
+    /// [`BusError::Fenced`](distributary_runtime::bus::BusError::Fenced) when the lane's token is another. When the store failed, the files
+    /// may have taken their place nevertheless.
+    fn replace(&mut self, token: Token, adds: &[NewFile], removes: &[String]) -> Result<bool>;
+
     /// Files and marker become visible in one version, which is returned.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
 //! | [`TableView`] | a table as a reader sees it: version, columns, rows |
+//! | [`history`], [`vacuum`] | the versions there have been; what no reader needs any more goes |
 //! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
 //!
 //! In a table's folder:
@@ -21,12 +22,14 @@
 //! The log is kept for long and read by all, so that nothing in it may name a subject: statistics only of numbers, days and
 //! times that name none, hours as the only partitions, nothing in the history but the name of this program.
 //!
-//! Files are never replaced and never deleted here: what a commit that failed has left behind stays until somebody cleans up.
+//! Files are never overwritten, and the lanes delete none: what was replaced, and what a commit that failed has left behind, stays until
+//! [`vacuum`].
 
 mod check;
 mod create;
 mod decode;
 mod delta;
+mod history;
 mod log;
 mod origin;
 mod rows;
@@ -36,6 +39,7 @@ mod sink;
 mod spec;
 mod store;
 mod take_back;
+mod vacuum;
 mod value;
 mod view;
 
@@ -44,8 +48,10 @@ mod tests;
 
 pub use check::{Misfit, check_row};
 pub use delta::DeltaLog;
+pub use history::{Version, history};
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
 pub use sink::TableSink;
 pub use spec::{TableSpec, check_table};
 pub use store::TableStore;
+pub use vacuum::{Vacuumed, vacuum};
 pub use view::{ColumnView, TableView};

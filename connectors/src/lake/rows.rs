@@ -20,7 +20,7 @@ use delta_kernel::parquet::file::properties::WriterProperties;
 use delta_kernel_default_engine::stats::collect_stats;
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::sink::{OutRecord, Run};
-use distributary_runtime::time::Epoch;
+use distributary_runtime::time::{Epoch, WallTime};
 use jiff::ToSpan;
 use jiff::civil::date;
 use std::collections::BTreeMap;
@@ -30,6 +30,12 @@ use url::Url;
 
 /// Rows of one run that come or go, copies counted: what is beyond is a mistake in the job, and would not fit into memory.
 const ROWS_MAX: u64 = 1 << 24;
+/// So many small files of an hour are made into larger ones.
+pub(super) const SMALL_FILES: usize = 16;
+/// A file of fewer rows is small.
+const SMALL_ROWS: u64 = COMPACT_ROWS / 2;
+/// Rows that go into one file: what fits into memory beside everything else, 50 to 150 MB.
+const COMPACT_ROWS: u64 = 1 << 20;
 const HOUR_US: i64 = 3_600_000_000;
 
 /// Writes the rows of one lane.
@@ -109,19 +115,46 @@ impl RowWriter {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let statistics = collect_stats(&batch, &self.statistics, &self.file_schema).map_err(|e| ours(&e))?;
-            let bytes = parquet(&batch).map_err(|e| ours(&e))?;
-            let path = self.path(hour, run.marker.epoch, &bytes);
-            let size_bytes = bytes.len() as u64;
-            self.store.put(&self.url(&path)?, bytes)?;
+            let file = self.put(&batch, hour, run.marker.epoch, closed_at)?;
             // The same rows in the same place: a file that is written again as it is.
-            if removes.contains(&path) {
-                removes.retain(|gone| *gone != path);
+            if removes.contains(&file.path) {
+                removes.retain(|gone| *gone != file.path);
             } else {
-                adds.push(NewFile { path, hour, size_bytes, closed_at, statistics });
+                adds.push(file);
             }
         }
         Ok(Written { adds, removes })
+    }
+
+    /// Writes the small files of every hour that has many of them as larger ones, in their order. `None` when there is nothing to do.
+    pub(super) fn compact(&self, files: &[TableFile], epoch: Epoch, at: WallTime) -> Result<Option<Written>> {
+        let mut hours: BTreeMap<&str, Vec<&TableFile>> = BTreeMap::new();
+        for file in files.iter().filter(|file| file.rows < SMALL_ROWS && self.is_ours(&file.path)) {
+            hours.entry(file.path.rsplit_once('/').map_or("", |(folder, _)| folder)).or_default().push(file);
+        }
+        let mut written = Written { adds: Vec::new(), removes: Vec::new() };
+        for (folder, mut small) in hours.into_iter().filter(|(_, small)| small.len() >= SMALL_FILES) {
+            let hour = hour_of(folder).ok_or_else(|| damaged(&self.spec, &format!("{folder} is no hour")))?;
+            small.sort_by_key(|file| written_by(&file.path));
+            for together in groups(&small) {
+                let batches = together.iter().map(|file| self.read(&file.path)).collect::<Result<Vec<_>>>()?;
+                let batch = concat_batches(&self.file, &batches).map_err(|e| damaged(&self.spec, &e))?;
+                written.adds.push(self.put(&batch, hour, epoch, at)?);
+                written.removes.extend(together.iter().map(|file| file.path.clone()));
+            }
+        }
+        Ok((!written.adds.is_empty()).then_some(written))
+    }
+
+    /// Writes a file, which nobody sees yet.
+    fn put(&self, batch: &RecordBatch, hour: Hour, epoch: Epoch, closed_at: WallTime) -> Result<NewFile> {
+        let ours = |e: &dyn Display| damaged(&self.spec, e);
+        let statistics = collect_stats(batch, &self.statistics, &self.file_schema).map_err(|e| ours(&e))?;
+        let bytes = parquet(batch).map_err(|e| ours(&e))?;
+        let path = self.path(hour, epoch, &bytes);
+        let size_bytes = bytes.len() as u64;
+        self.store.put(&self.url(&path)?, bytes)?;
+        Ok(NewFile { path, hour, size_bytes, closed_at, statistics })
     }
 
     /// What stays of the files that hold rows that are to go, by hour, and the paths of those files; the newest are looked at first,
@@ -189,6 +222,29 @@ impl RowWriter {
 fn folder(hour: Hour) -> String {
     let day = date(1970, 1, 1).saturating_add(hour.0.div_euclid(24).days());
     format!("{}={day}/{}={:02}/", schema::EVENT_DATE, schema::EVENT_HOUR, hour.0.rem_euclid(24))
+}
+
+/// The hour of a folder, which [`folder`] names.
+fn hour_of(folder: &str) -> Option<Hour> {
+    let (day, hour) = folder.split_once('/')?;
+    let day: jiff::civil::Date = day.strip_prefix(schema::EVENT_DATE)?.strip_prefix('=')?.parse().ok()?;
+    let hour: i32 = hour.strip_prefix(schema::EVENT_HOUR)?.strip_prefix('=')?.parse().ok()?;
+    let days = i32::try_from(day.duration_since(date(1970, 1, 1)).as_hours() / 24).ok()?;
+    Some(Hour(days * 24 + hour))
+}
+
+/// Files that go into one: as many as make no more than [`COMPACT_ROWS`], and at least two.
+fn groups<'a>(files: &'a [&'a TableFile]) -> Vec<&'a [&'a TableFile]> {
+    let (mut groups, mut from, mut rows) = (Vec::new(), 0, 0);
+    for (index, file) in files.iter().enumerate() {
+        if rows + file.rows > COMPACT_ROWS {
+            groups.push(&files[from..index]);
+            (from, rows) = (index, 0);
+        }
+        rows += file.rows;
+    }
+    groups.push(&files[from..]);
+    groups.into_iter().filter(|group| group.len() > 1).collect()
 }
 
 /// Epoch and lane in the name of a file.

@@ -6,11 +6,12 @@
 //! - *Two incarnations*: the older one is refused from the other's fence on, whichever of them is the faster.
 //! - *A new generation*: its first commit takes the place of all rows the lane has written.
 //! - *A row that is taken back* goes in the version in which it does: the file that holds it is written again without it.
+//! - *Small files*: now and then those of an hour become larger ones, in a version of its own that changes no row.
 //! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
 
 use super::delta::DeltaLog;
 use super::log::{TableCommit, TableLog};
-use super::rows::{RowWriter, Written};
+use super::rows::{RowWriter, SMALL_FILES, Written};
 use super::spec::TableSpec;
 use super::store::TableStore;
 use distributary_runtime::bus::{BusError, Marker, Token};
@@ -45,7 +46,7 @@ impl LaneGroup for TableSink {
         let log = DeltaLog::new(self.store.clone(), self.spec.clone(), &context.pipeline, context.lane);
         let name = log.lane().to_string();
         let rows = RowWriter::new(self.spec.clone(), self.store.clone(), context.lane, context.lanes)?;
-        Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None }))
+        Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None, commits: 0 }))
     }
 }
 
@@ -56,6 +57,8 @@ struct TableLane {
     token: Option<Token>,
     /// Files that were written ahead; kept until their commit stands, however often it is tried.
     prepared: Option<Prepared>,
+    /// Those that have brought rows.
+    commits: usize,
 }
 
 struct Prepared {
@@ -90,12 +93,28 @@ impl LaneSink for TableLane {
             adds: &prepared.written.adds,
             removes: &prepared.written.removes,
         })?;
+        self.commits += usize::from(!prepared.written.adds.is_empty());
+        let is_due = !prepared.written.adds.is_empty() && self.commits.is_multiple_of(SMALL_FILES);
         self.prepared = None;
+        if is_due && let Err(error) = self.compact(token, run) {
+            tracing::warn!(lane = self.name, %error, "small files stay for now");
+        }
         Ok(())
     }
 }
 
 impl TableLane {
+    /// What fails here costs readers a little time, and is tried again.
+    fn compact(&mut self, token: Token, run: &Run) -> Result<()> {
+        let at = run.epochs.last().map(|epoch| epoch.closed_at).unwrap_or_default();
+        let files = self.log.files()?;
+        let Some(Written { adds, removes }) = self.rows.compact(&files, run.marker.epoch, at)? else { return Ok(()) };
+        if self.log.replace(token, &adds, &removes)? {
+            tracing::debug!(lane = self.name, from = removes.len(), to = adds.len(), "compacted");
+        }
+        Ok(())
+    }
+
     fn owner(&self) -> Result<Token> {
         self.token.ok_or_else(|| BusError::Fenced { lane: self.name.clone() }.into())
     }

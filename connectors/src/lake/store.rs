@@ -4,13 +4,14 @@ use bytes::Bytes;
 use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
-use delta_kernel::object_store::{DynObjectStore, ObjectStore as _, ObjectStoreExt as _};
+use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::TaskExecutor as _;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::storage::store_from_url_opts;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use distributary_runtime::error::{Error, Result};
+use futures_util::TryStreamExt as _;
 use std::fmt::Display;
 use std::sync::Arc;
 use url::Url;
@@ -80,6 +81,30 @@ impl TableStore {
             listed.common_prefixes.iter().filter_map(|prefix| prefix.filename()).map(str::to_string).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The objects in a folder and its folders: name within the folder, and what the store says of it. In the order of their names.
+    pub(super) fn objects(&self, url: &Url) -> Result<Vec<(String, ObjectMeta)>> {
+        let (folder, objects) = (path(url)?, self.objects.clone());
+        let listed: Vec<ObjectMeta> = self
+            .executor
+            .block_on(async move { objects.list(Some(&folder)).try_collect().await })
+            .map_err(|e: object_store::Error| unavailable(&format!("listing {url}"), &e))?;
+        let within = url.path().trim_start_matches('/');
+        let name = |object: &ObjectMeta| object.location.as_ref().strip_prefix(within).map(str::to_string);
+        let mut named: Vec<_> = listed.into_iter().filter_map(|object| Some((name(&object)?, object))).collect();
+        named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(named)
+    }
+
+    /// Deletes an object; one that is gone already is none.
+    pub(super) fn delete(&self, path: &Path) -> Result<()> {
+        let (path, objects) = (path.clone(), self.objects.clone());
+        let what = format!("deleting {path}");
+        match self.executor.block_on(async move { objects.delete(&path).await }) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(unavailable(&what, &e)),
+        }
     }
 
     /// An object as a whole.

@@ -91,6 +91,34 @@ impl TableView {
         Ok(())
     }
 
+    /// What is wrong with a file, if anything is: it is read to its end, and compared with what the log says of it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn verify(&self, file: &TableFile) -> Result<Option<String>> {
+        let url = self.url.join(&file.path).map_err(|e| self.damaged(&file.path, &e.to_string()))?;
+        let bytes = match self.store.get(&url) {
+            Err(Error::Damaged { what, .. }) => return Ok(Some(what)),
+            got => got?,
+        };
+        if bytes.len() as u64 != file.size_bytes {
+            return Ok(Some(format!("it has {} bytes, the log says {}", bytes.len(), file.size_bytes)));
+        }
+        let count = || -> std::result::Result<u64, String> {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
+            let mut rows = 0;
+            for batch in reader.map_err(|e| e.to_string())? {
+                rows += batch.map_err(|e| e.to_string())?.num_rows() as u64;
+            }
+            Ok(rows)
+        };
+        Ok(match count() {
+            Ok(rows) if rows == file.rows => None,
+            Ok(rows) => Some(format!("it has {rows} rows, the log says {}", file.rows)),
+            Err(what) => Some(what),
+        })
+    }
+
     fn failed(&self, path: &str, error: ArrowError) -> Error {
         match error {
             ArrowError::IoError(_, source) => Error::Io { what: "writing rows".into(), source },

@@ -1,17 +1,23 @@
-//! `table`: the tables of the lake, as their readers see them.
+//! `table`: the tables of the lake, as their readers see them, and what they no longer need.
 
 use super::context::Context;
 use super::out::{Out, bytes, grouped};
-use crate::{Error, Result, run};
-use distributary_connectors::lake::TableView;
+use super::progress::Progress;
+use crate::{Error, Result, Timestamp, run};
+use distributary_connectors::lake::{self, ColumnView, TableStore, TableView, Version};
+use distributary_runtime::time::{Clock, SystemClock, WallTime};
 use serde::Serialize;
 use std::process::ExitCode;
+use url::Url;
 
-/// Look at the tables in the lake.
+/// Look at the tables in the lake, and clean them up.
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     List(List),
     Show(Show),
+    History(History),
+    Verify(Verify),
+    Vacuum(Vacuum),
 }
 
 /// List the tables with their versions, rows and files.
@@ -35,6 +41,53 @@ pub(super) struct Show {
     json: bool,
 }
 
+/// Show the versions of a table: when, what was done, which epoch, how many files and rows.
+#[derive(clap::Args)]
+pub(super) struct History {
+    /// The table.
+    name: String,
+    /// How many, the newest; 0 shows all that are kept.
+    #[arg(short, default_value_t = 20)]
+    n: usize,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Read all files of a table to their ends and compare them with its log; status 1 if anything is damaged.
+#[derive(clap::Args)]
+pub(super) struct Verify {
+    /// The table.
+    name: String,
+}
+
+/// Delete what no reader of a table needs any more: files that were replaced or never committed, and old log.
+///
+/// A reader that has opened a version may need its files as long as it reads: that is the grace. Time travel goes back as far.
+#[derive(clap::Args)]
+pub(super) struct Vacuum {
+    /// The table.
+    name: String,
+    /// How long after they were replaced files are kept, such as `7d` or `12h`; at least an hour, which a commit may take.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = grace_ms)]
+    grace: i64,
+    /// Only say what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The shortest grace: what a writer has written ahead and not yet committed must not go.
+const GRACE_MIN_MS: i64 = 3_600_000;
+
+fn grace_ms(text: &str) -> Result<i64, String> {
+    let span: jiff::Span = text.parse().map_err(|_| "write a time such as `7d` or `12h`".to_string())?;
+    let ms = span.total((jiff::Unit::Millisecond, jiff::SpanRelativeTo::days_are_24_hours()));
+    match ms.map_err(|e| e.to_string())? as i64 {
+        ms if ms >= GRACE_MIN_MS => Ok(ms),
+        _ => Err("at least an hour: a job may just be writing files that it has not committed".to_string()),
+    }
+}
+
 #[derive(Serialize)]
 struct Listed {
     name: String,
@@ -54,13 +107,16 @@ impl Listed {
 
 impl Command {
     pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
-        let mut out = Out::new();
+        let (mut out, mut sound) = (Out::new(), true);
         match self {
             Self::List(args) => args.run(context, &mut out)?,
             Self::Show(args) => args.run(context, &mut out)?,
+            Self::History(args) => args.run(context, &mut out)?,
+            Self::Verify(args) => sound = args.run(context, &mut out)?,
+            Self::Vacuum(args) => args.run(context, &mut out)?,
         }
         out.flush()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -69,8 +125,8 @@ impl List {
         let (store, lake) = run::open_lake(&context.settings()?)?;
         let mut listed = Vec::new();
         for name in store.folders(&lake)? {
-            let (url, view) = open(context, &name)?;
-            listed.extend(view.map(|view| Listed::of(&name, &url, &view)));
+            let url = lake.join(&format!("{name}/")).map_err(|_| none_at(&lake))?;
+            listed.extend(TableView::open(&store, &url)?.map(|view| Listed::of(&name, url.as_str(), &view)));
         }
         if self.json {
             return out.json(&listed);
@@ -82,17 +138,12 @@ impl List {
 
 impl Show {
     fn run(self, context: &Context<'_>, out: &mut Out) -> Result<()> {
-        let (url, view) = open(context, &self.name)?;
-        let Some(view) = view else {
-            return Err(Error::refused(
-                format!("there is no table at {url}"),
-                "see `table list`; the setting `lake` says where tables are",
-            ));
-        };
+        let (store, url) = folder(context, &self.name)?;
+        let view = TableView::open(&store, &url)?.ok_or_else(|| none_at(&url))?;
         if self.rows {
             return view.write_rows(out.writer());
         }
-        let listed = Listed::of(&self.name, &url, &view);
+        let listed = Listed::of(&self.name, url.as_str(), &view);
         if self.json {
             return out.json(&listed);
         }
@@ -100,7 +151,7 @@ impl Show {
         out.line(&url)?;
         out.line(format_args!("version {version}, {} rows in {files} files, {}", grouped(rows), bytes(size)))?;
         out.line("")?;
-        let row = |column: &distributary_connectors::lake::ColumnView| {
+        let row = |column: &ColumnView| {
             let nullable = if column.nullable { "nullable" } else { "" };
             [column.name.clone(), column.data_type.clone(), nullable.into(), column.comment.clone().unwrap_or_default()]
         };
@@ -110,10 +161,65 @@ impl Show {
     }
 }
 
-fn open(context: &Context<'_>, name: &str) -> Result<(String, Option<TableView>)> {
+impl History {
+    fn run(self, context: &Context<'_>, out: &mut Out) -> Result<()> {
+        let (store, url) = folder(context, &self.name)?;
+        let versions = lake::history(&store, &url, if self.n == 0 { usize::MAX } else { self.n })?;
+        if versions.is_empty() {
+            return Err(none_at(&url));
+        }
+        if self.json {
+            return out.json(&versions);
+        }
+        let row = |v: &Version| {
+            let [version, added, removed, rows] = [v.version, v.files_added, v.files_removed, v.rows_added].map(grouped);
+            let at = Timestamp::from_millis(v.at.0).to_string();
+            [version, at, v.operation.clone(), v.epoch.map_or("-".into(), grouped), added, removed, rows]
+        };
+        let rows: Vec<_> = versions.iter().map(row).collect();
+        out.table(["VERSION", "AT", "OPERATION", "EPOCH", "FILES +", "FILES -", "ROWS +"], &rows)
+    }
+}
+
+impl Verify {
+    /// Whether all is well.
+    fn run(self, context: &Context<'_>, out: &mut Out) -> Result<bool> {
+        let (store, url) = folder(context, &self.name)?;
+        let view = TableView::open(&store, &url)?.ok_or_else(|| none_at(&url))?;
+        let mut progress = Progress::new("verifying files", Some(view.files.len() as u64));
+        let mut damages = Vec::new();
+        for file in &view.files {
+            damages.extend(view.verify(file)?.map(|damage| format!("{}: {damage}", file.path)));
+            progress.add(1);
+        }
+        progress.finish();
+        damages.iter().try_for_each(|damage| out.line(format_args!("  {damage}")))?;
+        let verdict = if damages.is_empty() { "whole" } else { "DAMAGED" };
+        let (files, rows) = (view.files.len(), grouped(view.rows()));
+        out.line(format_args!("{} version {}: {rows} rows in {files} files: {verdict}", self.name, view.version))?;
+        Ok(damages.is_empty())
+    }
+}
+
+impl Vacuum {
+    fn run(self, context: &Context<'_>, out: &mut Out) -> Result<()> {
+        let (store, url) = folder(context, &self.name)?;
+        let since = WallTime(SystemClock.now().0 - self.grace);
+        let gone = lake::vacuum(&store, &url, since, self.dry_run)?;
+        let would = if self.dry_run { "would delete" } else { "deleted" };
+        let (files, log) = (grouped(gone.files), grouped(gone.log_objects));
+        out.line(format_args!("{}: {would} {files} files and {log} objects of the log, {}", self.name, bytes(gone.bytes)))
+    }
+}
+
+fn none_at(url: &Url) -> Error {
+    Error::refused(format!("there is no table at {url}"), "see `table list`; the setting `lake` says where tables are")
+}
+
+fn folder(context: &Context<'_>, name: &str) -> Result<(TableStore, Url)> {
     let (store, lake) = run::open_lake(&context.settings()?)?;
     let url = lake
         .join(&format!("{name}/"))
         .map_err(|e| Error::refused(format!("`{name}` is no name of a table: {e}"), "see `table list`"))?;
-    Ok((url.to_string(), TableView::open(&store, &url)?))
+    Ok((store, url))
 }

@@ -219,7 +219,8 @@ fn drive(lane: &mut dyn LaneSink, token: Token, run: &Run, crash: bool) -> Optio
 /// A store that fails in every way at random, and a process that crashes in doubt: every epoch stands once.
 #[test]
 fn on_a_store_that_fails_at_random_each_epoch_stands_once() {
-    const EPOCHS: u64 = 12;
+    // Enough for small files to be made into larger ones.
+    const EPOCHS: u64 = 21;
     for seed in 0..50_u64 {
         let mut state = seed;
         let mut random = |below: u64| {

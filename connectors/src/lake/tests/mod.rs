@@ -6,6 +6,7 @@ mod exactly_once;
 mod faulty;
 mod log;
 mod rows;
+mod upkeep;
 
 use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore};
 use delta_kernel::arrow::array::RecordBatch;

@@ -1,5 +1,6 @@
 //! What stands in the files.
 
+use super::super::rows::SMALL_FILES;
 use super::*;
 use delta_kernel::arrow::array::AsArray;
 use delta_kernel::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
@@ -61,6 +62,35 @@ fn rows_lie_in_the_hour_of_their_event_time_also_late_ones() {
             at("2026-01-02", "04", "1", &[4]),
         ]
     );
+}
+
+/// A table that is written every ten seconds has few files for each hour all the same, and every row is where it was.
+#[test]
+fn small_files_of_an_hour_become_larger_ones() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    let (mut most, mut versions) = (0, 0);
+    for epoch in 1..=100_u64 {
+        // One hour has a row in every epoch, the other in every tenth.
+        let mut rows = vec![payment(epoch, THREE)];
+        rows.extend((epoch % 10 == 0).then(|| payment(1_000 + epoch, THREE + HOUR_MS)));
+        lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, rows)])).unwrap();
+        let snapshot = stage.snapshot();
+        let of_hour = |hour: &str| snapshot.files.iter().filter(|file| file.path.contains(hour)).count();
+        most = most.max(of_hour("event_hour=03"));
+        versions = snapshot.version;
+        assert_eq!(of_hour("event_hour=04") as u64, epoch / 10, "few files are left alone");
+    }
+    assert!(most <= 2 * SMALL_FILES, "{most} files in an hour");
+    assert!(versions > 100 && stage.snapshot().files.len() < 30, "{versions} versions, {:?}", stage.snapshot().files);
+    let ids: Vec<_> = (1..=100).chain((1..=10).map(|n| 1_000 + n * 10)).collect();
+    assert_eq!(stage.ids(), ids);
+    let rows = stage.rows();
+    let first = rows.iter().find(|row| row["id"] == 1).unwrap();
+    assert_eq!((&first["_origin"]["epoch"], &first["_origin"]["offset"]), (&json!(1), &json!(1)), "where it comes from");
+    lane.commit(&run(Some(100), vec![(101, vec![OutRecord { diff: -1, ..payment(1, THREE) }])])).unwrap();
+    assert_eq!(stage.ids(), ids[1..]);
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! What a table no longer needs: files that were replaced, or never committed, and the log of versions that nobody reads any more.
+//!
+//! A reader may still be at a version that was the newest `grace` ago, and a writer may be about to commit a file that it has written
+//! ahead. So what goes is only: data files that no version since then has named and that are older, and the log in front of a checkpoint
+//! that was there by then.
+
+use super::store::TableStore;
+use super::view::TableView;
+use delta_kernel::object_store::ObjectMeta;
+use distributary_runtime::error::{Error, Result};
+use distributary_runtime::time::WallTime;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use url::Url;
+
+/// The folder of the log.
+const LOG: &str = "_delta_log/";
+/// Digits of a version in the name of an object of the log.
+const VERSION_DIGITS: usize = 20;
+
+/// What was deleted, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Data files.
+    pub files: u64,
+    /// Objects of the log.
+    pub log_objects: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+}
+
+/// An action of the log, as far as it matters here.
+#[derive(Deserialize)]
+struct Action {
+    add: Option<Named>,
+    remove: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    path: String,
+}
+
+/// Deletes what no reader of a version that was the newest at `since`, or later, needs. With `dry_run` it only says what that is.
+///
+/// # Errors
+/// The store failed; what is gone is gone, and the rest goes the next time. Or there is no table, or its log cannot be read.
+pub fn vacuum(store: &TableStore, url: &Url, since: WallTime, dry_run: bool) -> Result<Vacuumed> {
+    // First the objects, then the version: what a writer commits in between is named by it.
+    let objects = store.objects(url)?;
+    let missing = || Error::refused(format!("there is no table at {url}"), "see `table list`");
+    let view = TableView::open(store, url)?.ok_or_else(missing)?;
+    let is_old = |object: &ObjectMeta| object.last_modified.timestamp_millis() < since.0;
+    let mut needed: BTreeSet<String> = view.files.into_iter().map(|file| file.path).collect();
+    for (name, _) in
+        objects.iter().filter(|(name, object)| version_of(name).is_some() && name.ends_with(".json") && !is_old(object))
+    {
+        needed.extend(named(store, url, name)?);
+    }
+    let checkpoints = objects.iter().filter(|(name, object)| name.contains(".checkpoint.") && is_old(object));
+    let oldest = checkpoints.filter_map(|(name, _)| version_of(name)).max().unwrap_or(0);
+
+    let mut gone = Vacuumed::default();
+    for (name, object) in &objects {
+        let is_data = !name.starts_with(['_', '.']) && name.ends_with(".parquet");
+        let goes = match version_of(name) {
+            Some(version) => version < oldest,
+            None => is_data && is_old(object) && !needed.contains(name),
+        };
+        if !goes {
+            continue;
+        }
+        if !dry_run {
+            store.delete(&object.location)?;
+        }
+        gone.files += u64::from(is_data);
+        gone.log_objects += u64::from(!is_data);
+        gone.bytes += object.size;
+    }
+    Ok(gone)
+}
+
+/// The version that an object of the log belongs to.
+fn version_of(name: &str) -> Option<u64> {
+    let name = name.strip_prefix(LOG)?;
+    name.get(..VERSION_DIGITS).filter(|_| name[VERSION_DIGITS..].starts_with('.'))?.parse().ok()
+}
+
+/// The data files that a version names: those that came with it, and those that went.
+fn named(store: &TableStore, url: &Url, name: &str) -> Result<Vec<String>> {
+    let damaged = |what: String| Error::Damaged { object: format!("{url}{name}"), what };
+    let bytes = store.get(&url.join(name).map_err(|e| damaged(e.to_string()))?)?;
+    let mut paths = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let action: Action = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
+        paths.extend([action.add, action.remove].into_iter().flatten().map(|named| named.path));
+    }
+    Ok(paths)
+}
