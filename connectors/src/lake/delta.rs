@@ -12,14 +12,14 @@
 //!   the next try runs into, or by the fence that follows an error. A request that is still on its way can only become the
 //!   version it was meant for, and nothing is written behind that version before it is taken.
 
-use super::create::{WRITER, check, create};
+use super::create::{Evolution, WRITER, compare, create};
 use super::log::{LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
 use super::scan;
 use super::schema::{EVENT_DATE, EVENT_HOUR};
 use super::spec::TableSpec;
 use super::store::{TableStore, failed, unavailable};
 use delta_kernel::committer::FileSystemCommitter;
-use delta_kernel::expressions::Scalar;
+use delta_kernel::expressions::{ColumnName, Scalar};
 use delta_kernel::transaction::{CommitResult, Transaction, UpdateTableOperation};
 use delta_kernel::{FileMeta, KernelError, KernelResult, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::build_add_file_metadata;
@@ -55,6 +55,8 @@ struct View {
     entry: Option<LaneEntry>,
     /// Whether the table says already whose it is.
     is_owned: bool,
+    /// What the table lacks.
+    evolution: Evolution,
 }
 
 /// What a step makes of the entry it finds.
@@ -101,7 +103,7 @@ impl DeltaLog {
         let (engine, what) = (self.store.engine(), self.doing("reading"));
         let failed = |e: KernelError| failed(&what, &e);
         let snapshot = Snapshot::builder_for(self.spec.url()).build(engine).map_err(failed)?;
-        check(&snapshot, &self.spec)?;
+        let evolution = compare(&snapshot, &self.spec)?;
         let damaged = |what: String| Error::Damaged { object: self.doing("log of"), what };
         let entry = snapshot.get_domain_metadata(&self.domain(), engine).map_err(failed)?;
         let entry: Option<LaneEntry> = entry
@@ -120,7 +122,7 @@ impl DeltaLog {
                 "give one of the two tables another name; if that pipeline is gone, delete the folder",
             ));
         }
-        Ok(View { snapshot, entry, is_owned: owner.is_some() })
+        Ok(View { snapshot, entry, is_owned: owner.is_some(), evolution })
     }
 
     /// Takes a step, however often others are first. The view behind it is that of the version it wrote or found.
@@ -133,9 +135,9 @@ impl DeltaLog {
                     return Ok(());
                 }
                 Step::Fenced => return Err(BusError::Fenced { lane: self.lane.clone() }.into()),
-                Step::Write(entry) => match self.write(view, entry, changes)? {
+                Step::Write(entry) => match self.write(&view, entry, changes)? {
                     Some(snapshot) => {
-                        self.view = Some(View { snapshot, entry: Some(entry), is_owned: true });
+                        self.view = Some(View { snapshot, entry: Some(entry), is_owned: true, evolution: view.evolution });
                         return Ok(());
                     }
                     None => (view, tried) = (self.read()?, Try::BehindConflict),
@@ -146,7 +148,7 @@ impl DeltaLog {
     }
 
     /// One try. `None` when the version was taken.
-    fn write(&self, base: View, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
+    fn write(&self, base: &View, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
         let what = self.doing("committing to");
         let failed = |e: KernelError| failed(&what, &e);
         let transaction = self.transaction(base, entry, changes).map_err(failed)?;
@@ -160,8 +162,8 @@ impl DeltaLog {
         }
     }
 
-    fn transaction(&self, base: View, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
-        let (is_owned, base) = (base.is_owned, base.snapshot);
+    fn transaction(&self, base: &View, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
+        let (is_owned, base) = (base.is_owned, &base.snapshot);
         let text = serde_json::to_string(&entry).map_err(KernelError::generic_err)?;
         let data_change = !changes.adds.is_empty() || !changes.removes.is_empty();
         let mut builder = base
@@ -175,7 +177,7 @@ impl DeltaLog {
             builder = builder.with_transaction_id(&self.lane, marker.epoch.0.cast_signed());
         }
         let transaction = builder.build(self.store.engine(), Box::new(FileSystemCommitter::new()))?;
-        self.with_files(transaction, &base, changes)
+        self.with_files(transaction, base, changes)
     }
 
     fn with_files(&self, mut transaction: Transaction, base: &SnapshotRef, changes: &Changes<'_>) -> KernelResult<Transaction> {
@@ -196,6 +198,36 @@ impl DeltaLog {
             }
         }
         Ok(transaction)
+    }
+
+    /// Adds what the table lacks, as the lane's owner.
+    fn evolve(&mut self, token: Token) -> Result<()> {
+        let what = self.doing("adding columns to");
+        let failed = |e: KernelError| failed(&what, &e);
+        for _ in 0..CONFLICTS_MAX {
+            let view = match self.view.take() {
+                Some(view) => view,
+                None => self.read()?,
+            };
+            if view.entry.is_none_or(|entry| entry.token != token) {
+                return Err(BusError::Fenced { lane: self.lane.clone() }.into());
+            }
+            if !view.evolution.is_needed() {
+                self.view = Some(view);
+                return Ok(());
+            }
+            let Evolution { adds, nullable } = view.evolution;
+            let mut builder = view.snapshot.update_table(UpdateTableOperation::AlterTable, WRITER, false);
+            builder = adds.into_iter().fold(builder, |builder, field| builder.add_column(field));
+            builder = nullable.into_iter().fold(builder, |builder, name| builder.set_nullable(ColumnName::new([name])));
+            let transaction = builder.build(self.store.engine(), Box::new(FileSystemCommitter::new())).map_err(failed)?;
+            match transaction.commit(self.store.engine()).map_err(failed)? {
+                // Whoever was first: what is missing then is seen in the next turn.
+                CommitResult::Committed(_) | CommitResult::Conflicted(_) => {}
+                CommitResult::Retryable(transaction) => return Err(failed(transaction.error)),
+            }
+        }
+        Err(unavailable(&what, &format!("others were first {CONFLICTS_MAX} times in a row")))
     }
 
     /// A checkpoint that does not succeed costs readers a little time: the next one takes its place.
@@ -230,6 +262,7 @@ impl TableLog for DeltaLog {
         create(&self.store, &self.spec)?;
         let view = self.read()?;
         self.step(view, &Changes { adds: &[], removes: &[] }, |entry, _| fencing(entry, token))?;
+        self.evolve(token)?;
         Ok(self.view.as_ref().and_then(|view| view.entry).and_then(|entry| entry.marker))
     }
 
@@ -243,13 +276,13 @@ impl TableLog for DeltaLog {
         if view.entry.is_none_or(|entry| entry.token != token) {
             return Err(BusError::Fenced { lane: self.lane.clone() }.into());
         }
-        let (engine, entry, is_owned, base) = (self.store.engine(), view.entry, view.is_owned, view.snapshot);
+        let (engine, base) = (self.store.engine(), view.snapshot);
         let builder = base.clone().update_table(UpdateTableOperation::Optimize, WRITER, false);
         let transaction = builder.build(engine, Box::new(FileSystemCommitter::new())).map_err(failed)?;
         let transaction = self.with_files(transaction, &base, &Changes { adds, removes }).map_err(failed)?;
         match transaction.commit(engine).map_err(failed)? {
             CommitResult::Committed(done) => {
-                self.view = done.post_commit_snapshot().map(|snapshot| View { snapshot: snapshot.clone(), entry, is_owned });
+                self.view = done.post_commit_snapshot().map(|snapshot| View { snapshot: snapshot.clone(), ..view });
                 Ok(true)
             }
             CommitResult::Conflicted(_) => Ok(false),

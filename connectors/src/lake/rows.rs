@@ -7,9 +7,9 @@ use super::schema;
 use super::spec::TableSpec;
 use super::store::TableStore;
 use super::take_back::{Contents, Wanted};
-use delta_kernel::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use delta_kernel::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
 use delta_kernel::arrow::compute::{concat_batches, take_record_batch};
-use delta_kernel::arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use delta_kernel::arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow as _;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::parquet::arrow::ArrowWriter;
@@ -191,10 +191,20 @@ impl RowWriter {
         let ours =
             |e: &dyn Display| Error::Damaged { object: format!("{path} of table `{}`", self.spec.name()), what: e.to_string() };
         let bytes = self.store.get(&self.url(path)?)?;
-        let options = ArrowReaderOptions::new().with_schema(self.file.clone());
+        // Columns that were added later are not in it.
+        let held = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(|e| ours(&e))?.schema().clone();
+        let ours_of = |field: &FieldRef| self.file.field_with_name(field.name()).ok().cloned();
+        let fields = held.fields().iter().filter_map(|held| Some(ours_of(held)?.with_nullable(held.is_nullable())));
+        let held = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(held.clone());
         let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).and_then(|builder| builder.build());
         let batches: std::result::Result<Vec<_>, _> = reader.map_err(|e| ours(&e))?.collect();
-        concat_batches(&self.file, &batches.map_err(|e| ours(&e))?).map_err(|e| ours(&e))
+        let batch = concat_batches(&held, &batches.map_err(|e| ours(&e))?).map_err(|e| ours(&e))?;
+        let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        };
+        RecordBatch::try_new(self.file.clone(), self.file.fields().iter().map(column).collect()).map_err(|e| ours(&e))
     }
 
     fn url(&self, path: &str) -> Result<Url> {

@@ -16,6 +16,9 @@ pub(super) const PARTITION_COLUMNS: [&str; 2] = [EVENT_DATE, EVENT_HOUR];
 /// Where a row comes from; the name begins with `_`, for it is nobody's business but ours and an auditor's.
 pub(super) const ORIGIN: &str = "_origin";
 
+/// The property that says which columns have statistics.
+pub(super) const STATISTICS: &str = "delta.dataSkippingStatsColumns";
+
 /// Columns with statistics in the log. Delta's own default: the log is read as a whole by everybody who opens the table.
 const STATISTICS_MAX: usize = 32;
 const COMMENT: &str = "comment";
@@ -43,7 +46,7 @@ pub(super) fn of_file(table: &StructType) -> KernelResult<SchemaRef> {
 pub(super) fn properties(spec: &TableSpec) -> Vec<(String, String)> {
     let columns: Vec<_> = statistics(spec).iter().map(ToString::to_string).collect();
     vec![
-        ("delta.dataSkippingStatsColumns".into(), columns.join(",")),
+        (STATISTICS.into(), columns.join(",")),
         // Where the markers of the lanes are kept.
         ("delta.feature.domainMetadata".into(), "supported".into()),
     ]

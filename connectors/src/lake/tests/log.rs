@@ -112,8 +112,15 @@ fn another_table_in_the_folder_is_refused_with_what_differs() {
         table(vec![Column::required("id", ColumnType::Int64), user, Column::required("at", ColumnType::Timestamp)])
     };
     for (spec, expected) in [
-        (of(Column::nullable("person", ColumnType::Text)), "another column `person`"),
-        (of(Column::nullable("user", ColumnType::Int64).comment("who paid")), "another column `user`"),
+        (of(Column::nullable("person", ColumnType::Text)), "has a column `user` more than the job says; keep it, as an `Option`"),
+        (
+            of(Column::nullable("user", ColumnType::Int64).comment("who paid")),
+            "has another type of column `user` than the job says",
+        ),
+        (
+            table([stage.spec.columns(), &[Column::required("shop", ColumnType::Text)]].concat()),
+            "make the new column an `Option`",
+        ),
     ] {
         let error = TableSink::new(spec, stage.store.clone()).open(&context(0)).unwrap().fence(Token(2)).unwrap_err();
         assert!(matches!(error, Error::Refused { .. }) && error.to_string().contains(expected), "{error}");
@@ -125,6 +132,37 @@ fn another_table_in_the_folder_is_refused_with_what_differs() {
     ]);
     let error = TableSink::new(open_id, stage.store.clone()).open(&context(0)).unwrap().fence(Token(2)).unwrap_err();
     assert!(error.to_string().contains("its log might name subjects"), "{error}");
+}
+
+/// The next release of a job has two columns more, and one that may be null now: rows that are there have null, and are found by that.
+#[test]
+fn columns_that_may_be_null_are_added_to_the_table() {
+    let stage = stage(payments());
+    commits(&stage, 2);
+    let columns = vec![
+        Column::nullable("country", ColumnType::Text),
+        Column::nullable("id", ColumnType::Int64),
+        Column::nullable("user", ColumnType::Text).subject().comment("who paid"),
+        Column::required("at", ColumnType::Timestamp),
+        Column::nullable("score", ColumnType::Int64),
+    ];
+    let next = Stage { spec: TableSpec::new("payments", stage.spec.url().as_str(), "at", columns).unwrap(), ..stage };
+    let mut lane = next.lane(0);
+    assert_eq!(lane.fence(Token(2)).unwrap(), Some(marker(2)));
+    let row = json!({"id": 3, "user": "u", "at": THREE, "country": "AT", "score": 7});
+    let old = OutRecord { diff: -1, ..payment(1, THREE + 1) };
+    lane.commit(&run(Some(2), vec![(3, vec![out(3, 1, &row), old, payment(4, THREE)])])).unwrap();
+    let found: Vec<_> =
+        next.rows().into_iter().map(|row| (row["id"].clone(), row["country"].clone(), row["score"].clone())).collect();
+    assert_eq!(
+        found,
+        [(json!(2), Value::Null, Value::Null), (json!(3), json!("AT"), json!(7)), (json!(4), Value::Null, Value::Null),]
+    );
+    let versions = next.snapshot().version;
+    next.lane(0).fence(Token(3)).unwrap();
+    assert_eq!(next.snapshot().version, versions + 1, "nothing is added twice");
+    let before = TableSink::new(payments(), next.store.clone()).open(&context(0)).unwrap().fence(Token(4)).unwrap_err();
+    assert!(before.to_string().contains("has a column `id` that may be null"), "{before}");
 }
 
 #[test]
