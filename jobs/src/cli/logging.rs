@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 const EPOCH: &str = "epoch";
 
 /// What others log beside every step of a table: only what is wrong, unless a filter names them.
-const QUIET: &str = "delta_kernel=warn,delta_kernel_default_engine=warn";
+const QUIET: &str = "delta_kernel=warn,delta_kernel_default_engine=warn,object_store=warn";
 
 /// Logs what `filter` says: a level, `epoch`, or a list of `target=level`.
 pub(super) fn start(filter: &str) -> Result<()> {

@@ -168,7 +168,11 @@ impl Layers {
             Value::String(_) if !value.is_string() => "text",
             Value::Null if !value.is_string() && !value.is_null() => "text",
             _ => {
-                if if self.tier == Tier::Batch { of_batch || !self.own.contains(name) } else { !of_batch } {
+                let counts = match self.tier {
+                    Tier::Stream => !of_batch,
+                    Tier::Batch => of_batch || !self.own.contains(name),
+                };
+                if counts {
                     self.set.insert(name.to_string(), (value, place));
                 }
                 return Ok(());
