@@ -3,8 +3,9 @@
 
 use super::value::{self, Json, Reason};
 use distributary_runtime::table::{Column, ColumnType};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::fmt;
 
 /// What does not fit: names the field and the reason, never the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,46 +43,91 @@ pub enum Misfit {
 /// # Errors
 /// What does not fit.
 pub fn check_row(columns: &[Column], row: &[u8]) -> Result<(), Misfit> {
-    let row: &RawValue = serde_json::from_slice(row).map_err(|_| Misfit::Row)?;
-    if !row.get().starts_with('{') {
-        return Err(Misfit::Row);
-    }
-    fits_struct(columns, row, "")
+    let row = std::str::from_utf8(row).map_err(|_| Misfit::Row)?;
+    fits_struct(columns, row).unwrap_or(Err(Misfit::Row))
 }
 
-fn fits_struct(columns: &[Column], json: &RawValue, path: &str) -> Result<(), Misfit> {
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json.get()).map_err(|_| misfit(path, "is no object"))?;
-    if fields.keys().any(|name| !columns.iter().any(|column| column.name == *name)) {
-        return Err(Misfit::Unknown { within: path.into() });
+/// `None` when the JSON is no object.
+fn fits_struct(columns: &[Column], json: &str) -> Option<Result<(), Misfit>> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let fits = deserializer.deserialize_map(Fields(columns)).ok()?;
+    deserializer.end().ok().map(|()| fits)
+}
+
+/// Looks at each field as it comes: most rows fit, and each is asked.
+struct Fields<'a>(&'a [Column]);
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Result<(), Misfit>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-    for column in columns {
-        let path = if path.is_empty() { column.name.clone() } else { format!("{path}.{}", column.name) };
-        match fields.get(&column.name).filter(|json| json.get() != "null") {
-            Some(json) => fits(&column.data_type, json, &path)?,
-            None if column.nullable => {}
-            None => return Err(misfit(&path, "is null or missing")),
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let columns = self.0;
+        let (mut has_value, mut next, mut verdict) = (vec![false; columns.len()], 0, Ok(()));
+        while let Some(place) = map.next_key_seed(Place { columns, next })? {
+            let json: &RawValue = map.next_value()?;
+            let Some((place, column)) = place.and_then(|place| Some((place, columns.get(place)?))) else {
+                verdict = verdict.and(Err(Misfit::Unknown { within: String::new() }));
+                continue;
+            };
+            next = place + 1;
+            if json.get() != "null" {
+                has_value[place] = true;
+                verdict = verdict.and_then(|()| fits(&column.data_type, json).map_err(|misfit| misfit.within(&column.name)));
+            }
         }
+        let missing = columns.iter().zip(has_value).find(|(column, has_value)| !has_value && !column.nullable);
+        Ok(verdict.and_then(|()| missing.map_or(Ok(()), |(column, _)| Err(misfit("is null or missing").within(&column.name)))))
     }
-    Ok(())
 }
 
-fn fits(data_type: &ColumnType, json: &RawValue, path: &str) -> Result<(), Misfit> {
+/// The place of the column that a field names; fields mostly come in the order of the columns.
+struct Place<'a> {
+    columns: &'a [Column],
+    next: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        let is_next = self.columns.get(self.next).is_some_and(|column| column.name == name);
+        Ok(if is_next { Some(self.next) } else { self.columns.iter().position(|column| column.name == name) })
+    }
+}
+
+fn fits(data_type: &ColumnType, json: &RawValue) -> Result<(), Misfit> {
     match data_type {
-        ColumnType::Struct(columns) => fits_struct(columns, json, path),
+        ColumnType::Struct(columns) => fits_struct(columns, json.get()).unwrap_or_else(|| Err(misfit("is no object"))),
         ColumnType::List { element, nullable } => {
-            let elements: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(|_| misfit(path, "is no list"))?;
-            let path = format!("{path}[]");
+            let elements: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(|_| misfit("is no list"))?;
             elements.into_iter().try_for_each(|json| match json.get() {
                 "null" if *nullable => Ok(()),
-                "null" => Err(misfit(&path, "is null")),
-                _ => fits(element, json, &path),
+                "null" => Err(misfit("is null").within("[]")),
+                _ => fits(element, json).map_err(|misfit| misfit.within("[]")),
             })
         }
         leaf => {
             let text: String;
             let json = match json.get().as_bytes() {
+                [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => Json::Text(&json.get()[1..plain.len() + 1]),
                 [b'"', ..] => {
-                    text = serde_json::from_str(json.get()).map_err(|_| misfit(path, "is no text"))?;
+                    text = serde_json::from_str(json.get()).map_err(|_| misfit("is no text"))?;
                     Json::Text(&text)
                 }
                 [b'{', ..] => Json::Object,
@@ -89,7 +135,7 @@ fn fits(data_type: &ColumnType, json: &RawValue, path: &str) -> Result<(), Misfi
                 [b't' | b'f', ..] => Json::Bool(json.get() == "true"),
                 _ => Json::Number(json.get()),
             };
-            fits_leaf(leaf, json).map_err(|reason| misfit(path, reason))
+            fits_leaf(leaf, json).map_err(misfit)
         }
     }
 }
@@ -110,8 +156,24 @@ fn fits_leaf(data_type: &ColumnType, json: Json<'_>) -> Result<(), Reason> {
     }
 }
 
-fn misfit(field: &str, reason: Reason) -> Misfit {
-    Misfit::Field { field: field.into(), reason }
+/// Of the value itself; [`Misfit::within`] says where it stands.
+fn misfit(reason: Reason) -> Misfit {
+    Misfit::Field { field: String::new(), reason }
+}
+
+impl Misfit {
+    fn within(self, name: &str) -> Self {
+        let path = |inner: String| match inner.as_str() {
+            "" => name.to_string(),
+            element if element.starts_with('[') => format!("{name}{element}"),
+            field => format!("{name}.{field}"),
+        };
+        match self {
+            Self::Row => Self::Row,
+            Self::Field { field, reason } => Self::Field { field: path(field), reason },
+            Self::Unknown { within } => Self::Unknown { within: path(within) },
+        }
+    }
 }
 
 #[cfg(test)]
