@@ -112,3 +112,8 @@ fn check_time(time: EventTime, record: WallTime, max_ahead_ms: i64) -> Result<()
 
 #[cfg(test)]
 mod tests;
+
+/// A result as JSON.
+pub(crate) fn encode_json<T: Serialize>(data: &T) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(data).map_err(|_| "a result has no JSON form".to_string())
+}

@@ -3,7 +3,6 @@
 use crate::Result;
 use crate::codec::{self, Cause, key_text};
 use crate::event::Event;
-use crate::job::TierOf;
 use crate::sink::Sink;
 use crate::table::About;
 use distributary_operators::aggregate::Aggregate;
@@ -57,8 +56,9 @@ fn lazy<'s, D>(make: impl FnOnce() -> Collection<'s, D> + 's) -> Lazy<'s, D> {
 }
 
 impl<'s> Flow<'s> {
-    pub(crate) fn new(graph: &Graph<'s>, of: TierOf) -> Self {
-        let shared = Shared { pipeline: of.to_string(), tier: of.tier, late: RefCell::default() };
+    /// Of one tier of a job.
+    pub(crate) fn new(graph: &Graph<'s>, pipeline: String, tier: Tier) -> Self {
+        let shared = Shared { pipeline, tier, late: RefCell::default() };
         Self { graph: graph.clone(), shared: Rc::new(shared) }
     }
 
@@ -451,12 +451,4 @@ impl Tumbling {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The dataflow of one of a job's pipelines, as the runtime runs it.
-pub(crate) fn build(of: TierOf, graph: &Graph<'_>) -> Result<()> {
-    let flow = Flow::new(graph, of);
-    of.job.build(&flow)?;
-    flow.finish();
-    Ok(())
 }

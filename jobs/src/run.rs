@@ -1,5 +1,6 @@
 //! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
 
+use crate::flow::Flow;
 use crate::job::TierOf;
 use crate::{Error, Job, Result};
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings, Login, Security};
@@ -11,6 +12,7 @@ use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::Bus;
 use distributary_runtime::engine;
+use distributary_runtime::graph::Graph;
 use distributary_runtime::metrics::Metrics;
 use distributary_runtime::pipeline::{Components, Connect, Pipeline};
 use distributary_runtime::plan::{SinkTarget, Tier};
@@ -26,7 +28,13 @@ use url::Url;
 #[must_use]
 pub fn pipeline(of: impl Into<TierOf>) -> Pipeline {
     let of = of.into();
-    Pipeline { name: of.to_string(), build: Arc::new(move |graph| crate::flow::build(of, graph)) }
+    let build = move |graph: &Graph<'_>| {
+        let flow = Flow::new(graph, of.to_string(), of.tier);
+        of.job.build(&flow)?;
+        flow.finish();
+        Ok(())
+    };
+    Pipeline { name: of.to_string(), build: Arc::new(build) }
 }
 
 /// The pipelines that a job's sinks make: at least one. Of a job that writes nothing it is the streaming tier, whose plan says so.

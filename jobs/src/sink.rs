@@ -1,5 +1,6 @@
 //! Where results go: `.to(topic("fraud.spend"))`.
 
+use crate::codec::encode_json;
 use crate::table::{About, Rows, Said};
 use distributary_runtime::bus::TopicForm;
 use distributary_runtime::output::Target;
@@ -196,8 +197,4 @@ impl Encoding {
             Self::Row(rows) => rows.encode(data),
         }
     }
-}
-
-pub(crate) fn encode_json<T: Serialize>(data: &T) -> Result<Vec<u8>, String> {
-    serde_json::to_vec(data).map_err(|_| "a result has no JSON form".to_string())
 }

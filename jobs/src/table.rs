@@ -2,8 +2,8 @@
 
 mod probe;
 
+use crate::codec::encode_json;
 use crate::event::EventDescription;
-use crate::sink::encode_json;
 use distributary_connectors::lake;
 use distributary_runtime::table::{Column, ColumnType, Role};
 use serde::Serialize;

@@ -26,7 +26,7 @@ pub(super) fn create(store: &TableStore, spec: &TableSpec) -> Result<()> {
         create_durably(&folder).map_err(|source| Error::Io { what: what.clone(), source })?;
     }
     let transaction = create_table(spec.url(), spec.schema().clone(), WRITER, false)
-        .with_table_properties(schema::properties(spec))
+        .with_table_properties(schema::properties(spec.columns(), spec.event_time()))
         .with_data_layout(DataLayout::partitioned(PARTITION_COLUMNS))
         .build(store.engine(), Box::new(FileSystemCommitter::new()));
     let transaction = match transaction {
@@ -100,7 +100,7 @@ pub(super) fn compare(snapshot: &Snapshot, spec: &TableSpec) -> Result<Evolution
     if *snapshot.table_configuration().logical_partition_columns() != PARTITION_COLUMNS {
         return other("other folders".into(), "give the table a new name");
     }
-    let allowed: Vec<String> = schema::statistics(spec).iter().map(ToString::to_string).collect();
+    let allowed: Vec<String> = schema::statistics(spec.columns(), spec.event_time()).iter().map(ToString::to_string).collect();
     let named = snapshot.metadata_configuration().get(STATISTICS).map_or("", String::as_str);
     let is_allowed = |column: &str| column.is_empty() || allowed.iter().any(|name| name == column);
     if !snapshot.metadata_configuration().contains_key(STATISTICS) || !named.split(',').all(is_allowed) {

@@ -69,7 +69,7 @@ impl RowWriter {
         let file: Schema = file_schema.as_ref().try_into_arrow().map_err(|e| ours(&e))?;
         let columns = file.fields().iter().filter(|field| field.name() != schema::ORIGIN).cloned();
         let columns = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
-        let statistics = schema::statistics(&spec);
+        let statistics = schema::statistics(spec.columns(), spec.event_time());
         let contents = Contents::new(&columns).map_err(|e| ours(&e))?;
         Ok(Self { spec, store, lane, lanes, columns, file: Arc::new(file), file_schema, statistics, contents })
     }

@@ -1,6 +1,5 @@
 //! From a table's columns to the schema, the partitions and the properties of the Delta table.
 
-use super::spec::TableSpec;
 use delta_kernel::KernelResult;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::schema::{ArrayType, DataType, SchemaRef, StructField, StructType};
@@ -43,8 +42,8 @@ pub(super) fn of_file(table: &StructType) -> KernelResult<SchemaRef> {
 /// What the table is created with, and must have.
 ///
 /// `delta.setTransactionRetentionDuration` is left out with intent: without it a lane's `txn` never expires.
-pub(super) fn properties(spec: &TableSpec) -> Vec<(String, String)> {
-    let columns: Vec<_> = statistics(spec).iter().map(ToString::to_string).collect();
+pub(super) fn properties(columns: &[Column], event_time: &str) -> Vec<(String, String)> {
+    let columns: Vec<_> = statistics(columns, event_time).iter().map(ToString::to_string).collect();
     vec![
         (STATISTICS.into(), columns.join(",")),
         // Where the markers of the lanes are kept.
@@ -55,10 +54,10 @@ pub(super) fn properties(spec: &TableSpec) -> Vec<(String, String)> {
 /// The columns whose least and greatest value stand in the log: numbers, days and times that name no subject.
 ///
 /// No text: it may name a person although nobody said so. The event time is the first, for it is what readers skip by.
-pub(super) fn statistics(spec: &TableSpec) -> Vec<ColumnName> {
+pub(super) fn statistics(columns: &[Column], event_time: &str) -> Vec<ColumnName> {
     let mut found = Vec::new();
-    collect(spec.columns(), &[], &mut found);
-    found.sort_by_key(|path| path.join(".") != spec.event_time());
+    collect(columns, &[], &mut found);
+    found.sort_by_key(|path| path.join(".") != event_time);
     found.into_iter().take(STATISTICS_MAX).map(|path| ColumnName::new(path.iter().map(String::as_str))).collect()
 }
 
