@@ -20,7 +20,7 @@ use distributary_connectors::lake::{TableSink, TableSpec, TableStore, TableView,
 use distributary_runtime::bus::{Marker, Token};
 use distributary_runtime::sink::{LaneContext, LaneEpoch, LaneGroup, LaneSink, OutRecord, Run};
 use distributary_runtime::table::{Column, ColumnType};
-use distributary_runtime::time::{Epoch, WallTime, monotonic};
+use distributary_runtime::time::{Epoch, EventTime, WallTime, monotonic};
 use distributary_runtime::update::Origin;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -143,7 +143,13 @@ fn run(epoch: u64, payments: &[Payment]) -> Result<Run> {
         Ok(OutRecord { sink: 0, partition: 0, origin, diff: 1, key, value: Some(row), headers: Vec::new() })
     };
     let records = (0..).zip(payments).map(record).collect::<Result<_>>()?;
-    let epochs = vec![LaneEpoch { epoch: Epoch(epoch), closed_at: WallTime(epoch.cast_signed()), records, mark: false }];
+    let epochs = vec![LaneEpoch {
+        epoch: Epoch(epoch),
+        closed_at: WallTime(epoch.cast_signed()),
+        watermark: EventTime(0),
+        records,
+        mark: false,
+    }];
     Ok(Run { previous: (epoch > 1).then(|| marker(epoch - 1)), marker: marker(epoch), epochs })
 }
 

@@ -40,7 +40,13 @@ fn run(previous: Option<u64>, epoch: u64) -> Run {
         value: Some(format!("{{\"n\":{epoch}}}").into_bytes()),
         headers: vec![],
     };
-    let epochs = vec![LaneEpoch { epoch: Epoch(epoch), closed_at: WallTime(5), records: vec![record], mark: false }];
+    let epochs = vec![LaneEpoch {
+        epoch: Epoch(epoch),
+        closed_at: WallTime(5),
+        watermark: distributary_runtime::time::EventTime::MIN,
+        records: vec![record],
+        mark: false,
+    }];
     Run { previous: previous.map(marker), marker: marker(epoch), epochs }
 }
 

@@ -96,7 +96,13 @@ pub fn gather<'s>(
                     records.sort_unstable_by(OutRecord::canonical);
                     let mark = binding.is_checkpoint();
                     // The receiver is gone only when the pipeline ends.
-                    let _ = sender.send(LaneEpoch { epoch: open, closed_at: binding.closed_at, records, mark });
+                    let _ = sender.send(LaneEpoch {
+                        epoch: open,
+                        closed_at: binding.closed_at,
+                        watermark: binding.watermark,
+                        records,
+                        mark,
+                    });
                 }
                 open = open.next();
             }

@@ -5,7 +5,7 @@
 
 use crate::bus::{Header, Marker, Token};
 use crate::error::Result;
-use crate::time::{Epoch, WallTime};
+use crate::time::{Epoch, EventTime, WallTime};
 use crate::update::{Diff, Origin};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,8 @@ pub struct LaneEpoch {
     pub epoch: Epoch,
     /// When it was closed: the timestamp of its results.
     pub closed_at: WallTime,
+    /// What the pipeline claims of event time at its close.
+    pub watermark: EventTime,
     /// The results.
     pub records: Vec<OutRecord>,
     /// Whether the marker must become durable at this epoch even if nothing was written (a checkpoint waits for it).

@@ -21,7 +21,7 @@ use super::store::{TableStore, failed, unavailable};
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::expressions::{ColumnName, Scalar};
 use delta_kernel::transaction::{CommitResult, Transaction, UpdateTableOperation};
-use delta_kernel::{FileMeta, KernelError, KernelResult, Snapshot, SnapshotRef};
+use delta_kernel::{Engine, FileMeta, KernelError, KernelResult, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use distributary_runtime::bus::{BusError, Marker, Token};
@@ -91,7 +91,7 @@ impl DeltaLog {
     }
 
     fn domain(&self) -> String {
-        format!("distributary.lane.{}", self.lane)
+        domain_of(&self.lane)
     }
 
     fn doing(&self, what: &str) -> String {
@@ -307,18 +307,33 @@ struct Changes<'a> {
     removes: &'a [String],
 }
 
+/// What the table says of its first lane: that of the rows.
+pub(super) fn first_lane(snapshot: &Snapshot, engine: &dyn Engine, table: &str) -> KernelResult<Option<LaneEntry>> {
+    let Some(owner) = snapshot.get_domain_metadata(OWNER, engine)? else { return Ok(None) };
+    let entry = snapshot.get_domain_metadata(&domain_of(&format!("{owner}/{table}/0")), engine)?;
+    entry.map(|text| serde_json::from_str(&text).map_err(KernelError::generic_err)).transpose()
+}
+
+fn domain_of(lane: &str) -> String {
+    format!("distributary.lane.{lane}")
+}
+
 /// What a fence makes of the entry it finds.
 fn fencing(entry: Option<LaneEntry>, token: Token) -> Step {
     match entry {
         Some(found) if found.token > token => Step::Fenced,
         Some(found) if found.token == token => Step::Stands,
-        found => Step::Write(LaneEntry { token, marker: found.and_then(|entry| entry.marker) }),
+        found => Step::Write(LaneEntry {
+            token,
+            marker: found.and_then(|entry| entry.marker),
+            complete_through: found.and_then(|entry| entry.complete_through),
+        }),
     }
 }
 
 /// What a commit makes of the entry it finds. Only behind a conflict can what it finds be its own.
 fn committing(entry: Option<LaneEntry>, tried: Try, commit: &TableCommit<'_>) -> Step {
-    let wanted = LaneEntry { token: commit.token, marker: Some(commit.marker) };
+    let wanted = LaneEntry { token: commit.token, marker: Some(commit.marker), complete_through: commit.complete_through };
     match entry {
         Some(found) if tried == Try::BehindConflict && found == wanted => Step::Stands,
         Some(found) if found.token == commit.token && found.marker == commit.previous => Step::Write(wanted),

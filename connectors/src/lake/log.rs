@@ -3,7 +3,7 @@
 use delta_kernel::arrow::array::StructArray;
 use distributary_runtime::bus::{Marker, Token};
 use distributary_runtime::error::Result;
-use distributary_runtime::time::WallTime;
+use distributary_runtime::time::{EventTime, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// Hours of event time since 1970-01-01T00Z: a partition of a table.
@@ -44,6 +44,9 @@ pub struct LaneEntry {
     pub token: Token,
     /// What the lane has made visible.
     pub marker: Option<Marker>,
+    /// What happened before this is in the table, except what came late.
+    #[serde(default)]
+    pub complete_through: Option<EventTime>,
 }
 
 /// The table as of one version.
@@ -66,6 +69,8 @@ pub struct TableCommit<'a> {
     pub previous: Option<Marker>,
     /// The marker after it.
     pub marker: Marker,
+    /// What happened before this is there then, except what comes late.
+    pub complete_through: Option<EventTime>,
     /// Files that come.
     pub adds: &'a [NewFile],
     /// Paths of files that go: readers of the new version do not see them, and they stay in the store.

@@ -17,6 +17,7 @@ use super::store::TableStore;
 use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::Result;
 use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
+use distributary_runtime::time::EventTime;
 use std::sync::Arc;
 
 /// A row table. See the module for what it promises.
@@ -90,6 +91,7 @@ impl LaneSink for TableLane {
             token,
             previous: run.previous,
             marker: run.marker,
+            complete_through: run.epochs.last().map(|epoch| epoch.watermark).filter(|watermark| *watermark != EventTime::MIN),
             adds: &prepared.written.adds,
             removes: &prepared.written.removes,
         })?;

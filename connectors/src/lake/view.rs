@@ -1,5 +1,6 @@
 //! A table as a reader sees it: its newest version, whoever wrote it.
 
+use super::delta::first_lane;
 use super::log::TableFile;
 use super::scan;
 use super::store::{TableStore, failed};
@@ -10,6 +11,7 @@ use delta_kernel::parquet::errors::ParquetError;
 use delta_kernel::schema::MetadataValue;
 use delta_kernel::{KernelError, Snapshot};
 use distributary_runtime::error::{Error, Result};
+use distributary_runtime::time::EventTime;
 use std::io::Write;
 use url::Url;
 
@@ -24,6 +26,8 @@ pub struct TableView {
     pub files: Vec<TableFile>,
     /// Its columns.
     pub columns: Vec<ColumnView>,
+    /// What happened before this is in it, except what came late. `None` when nothing is known, or nothing of ours wrote it.
+    pub complete_through: Option<EventTime>,
 }
 
 /// A column as readers see it.
@@ -63,7 +67,16 @@ impl TableView {
             },
         });
         let columns = columns.collect();
-        Ok(Some(Self { store: store.clone(), url: url.clone(), version: snapshot.version(), files, columns }))
+        let name = url.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty())).unwrap_or_default();
+        let entry = first_lane(&snapshot, store.engine(), name).map_err(|e| failed(&what, &e))?;
+        Ok(Some(Self {
+            store: store.clone(),
+            url: url.clone(),
+            version: snapshot.version(),
+            files,
+            columns,
+            complete_through: entry.and_then(|entry| entry.complete_through),
+        }))
     }
 
     /// How many rows it has.

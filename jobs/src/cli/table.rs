@@ -96,12 +96,22 @@ struct Listed {
     rows: u64,
     files: usize,
     bytes: u64,
+    /// What happened before this is in it, except what came late.
+    complete_through_ms: Option<i64>,
 }
 
 impl Listed {
     fn of(name: &str, url: &str, view: &TableView) -> Self {
         let bytes = view.files.iter().map(|file| file.size_bytes).sum();
-        Self { name: name.into(), url: url.into(), version: view.version, rows: view.rows(), files: view.files.len(), bytes }
+        Self {
+            name: name.into(),
+            url: url.into(),
+            version: view.version,
+            rows: view.rows(),
+            files: view.files.len(),
+            bytes,
+            complete_through_ms: view.complete_through.map(|at| at.0),
+        }
     }
 }
 
@@ -150,6 +160,9 @@ impl Show {
         let Listed { version, rows, files, bytes: size, .. } = listed;
         out.line(&url)?;
         out.line(format_args!("version {version}, {} rows in {files} files, {}", grouped(rows), bytes(size)))?;
+        if let Some(at) = view.complete_through {
+            out.line(format_args!("complete through {}, but for what comes late", Timestamp::from(at)))?;
+        }
         out.line("")?;
         let row = |column: &ColumnView| {
             let nullable = if column.nullable { "nullable" } else { "" };

@@ -18,6 +18,7 @@ fn epoch(epoch: u64, bytes: Option<usize>, mark: bool) -> LaneEpoch {
     LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: crate::time::WallTime(epoch as i64),
+        watermark: crate::time::EventTime::MIN,
         records: bytes.map(record).into_iter().collect(),
         mark,
     }

@@ -81,7 +81,7 @@ fn the_history_says_who_wrote_and_nothing_of_what() {
     assert_eq!(domain["domain"], "distributary.lane.fraud.spend.batch/payments/0");
     assert_eq!(
         serde_json::from_str::<Value>(domain["configuration"].as_str().unwrap()).unwrap(),
-        json!({"token": 1, "marker": {"generation": 2, "epoch": 1}})
+        json!({"token": 1, "marker": {"generation": 2, "epoch": 1}, "complete_through": THREE + 1})
     );
     let info = action("commitInfo");
     assert_eq!((&info["operation"], &info["operationParameters"]), (&json!("STREAMING UPDATE"), &json!({})));
@@ -175,7 +175,14 @@ fn files_go_and_come_in_one_version() {
     log.fence(Token(1)).unwrap();
     let removes: Vec<_> = before.files.iter().take(1).map(|file| file.path.clone()).collect();
     let adds: Vec<NewFile> = Vec::new();
-    let commit = TableCommit { token: Token(1), previous: None, marker: marker(1), adds: &adds, removes: &removes };
+    let commit = TableCommit {
+        token: Token(1),
+        previous: None,
+        marker: marker(1),
+        complete_through: None,
+        adds: &adds,
+        removes: &removes,
+    };
     log.commit(&commit).unwrap();
     let left: Vec<TableFile> = before.files[1..].to_vec();
     assert_eq!(stage.snapshot().files, left);

@@ -19,7 +19,7 @@ use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::Error;
 use distributary_runtime::sink::{LaneContext, LaneEpoch, LaneGroup, LaneSink, OutRecord, Run};
 use distributary_runtime::table::{Column, ColumnType};
-use distributary_runtime::time::{Epoch, WallTime};
+use distributary_runtime::time::{Epoch, EventTime, WallTime};
 use distributary_runtime::update::Origin;
 use faulty::FaultyStore;
 use futures_util::TryStreamExt as _;
@@ -145,6 +145,7 @@ fn run(previous: Option<u64>, epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
     let epochs = epochs.into_iter().map(|(epoch, records)| LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch.cast_signed()),
+        watermark: EventTime(THREE + epoch.cast_signed()),
         records,
         mark: false,
     });

@@ -72,6 +72,7 @@ fn a_damaged_file_is_found() {
     lane.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)])])).unwrap();
     let view = TableView::open(&stage.store, stage.spec.url()).unwrap().unwrap();
     assert_eq!((view.rows(), view.verify(&view.files[0]).unwrap()), (2, None));
+    assert_eq!(view.complete_through, Some(EventTime(THREE + 2)));
     let path = Path::from_url_path(stage.spec.url().join(&view.files[0].path).unwrap().path()).unwrap();
     let mut bytes = stage.object(&view.files[0].path);
     let end = bytes.len() - 20;

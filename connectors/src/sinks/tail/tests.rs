@@ -114,6 +114,7 @@ fn run(epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
     let epochs = epochs.into_iter().map(|(epoch, records)| LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch as i64),
+        watermark: distributary_runtime::time::EventTime::MIN,
         records,
         mark: epoch == last,
     });

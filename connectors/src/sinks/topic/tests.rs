@@ -87,6 +87,7 @@ fn run(previous: Option<u64>, epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
     let epochs = epochs.into_iter().map(|(epoch, records)| LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch as i64),
+        watermark: distributary_runtime::time::EventTime::MIN,
         records,
         mark: false,
     });
