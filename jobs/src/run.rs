@@ -115,9 +115,10 @@ pub fn open_store(settings: &Settings) -> Result<CheckpointStore> {
     CheckpointStore::open_with(&absolute(settings.checkpoints_url())?, &in_environment())
 }
 
-/// What object stores have to be told to be got into: keys, regions, endpoints.
+/// What object stores have to be told to be got into: keys, regions, endpoints. Only what names a store: `REGION` may be somebody else's.
 fn in_environment() -> Vec<(String, String)> {
     let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let all = all.filter(|(name, _)| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|store| name.starts_with(store)));
     all.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }
 
