@@ -125,6 +125,11 @@ impl DeltaLog {
         Ok(View { snapshot, entry, is_owned: owner.is_some(), evolution })
     }
 
+    /// What is known of the table; whoever takes it puts it back when it knows that it still holds.
+    fn take_view(&mut self) -> Result<View> {
+        self.view.take().map_or_else(|| self.read(), Ok)
+    }
+
     /// Takes a step, however often others are first. The view behind it is that of the version it wrote or found.
     fn step(&mut self, view: View, changes: &Changes<'_>, decide: impl Fn(Option<LaneEntry>, Try) -> Step) -> Result<()> {
         let (mut view, mut tried) = (view, Try::First);
@@ -205,10 +210,7 @@ impl DeltaLog {
         let what = self.doing("adding columns to");
         let failed = |e: KernelError| failed(&what, &e);
         for _ in 0..CONFLICTS_MAX {
-            let view = match self.view.take() {
-                Some(view) => view,
-                None => self.read()?,
-            };
+            let view = self.take_view()?;
             if view.entry.is_none_or(|entry| entry.token != token) {
                 return Err(BusError::Fenced { lane: self.lane.clone() }.into());
             }
@@ -249,10 +251,7 @@ impl TableLog for DeltaLog {
     }
 
     fn files(&mut self) -> Result<Vec<TableFile>> {
-        let view = match self.view.take() {
-            Some(view) => view,
-            None => self.read()?,
-        };
+        let view = self.take_view()?;
         let files = scan::files(&view.snapshot, self.store.engine());
         self.view = Some(view);
         files.map_err(|e| failed(&self.doing("reading"), &e))
@@ -269,10 +268,7 @@ impl TableLog for DeltaLog {
     fn replace(&mut self, token: Token, adds: &[NewFile], removes: &[String]) -> Result<bool> {
         let what = self.doing("compacting");
         let failed = |e: KernelError| failed(&what, &e);
-        let view = match self.view.take() {
-            Some(view) => view,
-            None => self.read()?,
-        };
+        let view = self.take_view()?;
         if view.entry.is_none_or(|entry| entry.token != token) {
             return Err(BusError::Fenced { lane: self.lane.clone() }.into());
         }
@@ -291,10 +287,7 @@ impl TableLog for DeltaLog {
     }
 
     fn commit(&mut self, commit: &TableCommit<'_>) -> Result<u64> {
-        let view = match self.view.take() {
-            Some(view) => view,
-            None => self.read()?,
-        };
+        let view = self.take_view()?;
         let changes = Changes { adds: commit.adds, removes: commit.removes };
         self.step(view, &changes, |entry, tried| committing(entry, tried, commit))?;
         self.checkpoint();

@@ -71,12 +71,10 @@ pub fn history(store: &TableStore, url: &Url, count: usize) -> Result<Vec<Versio
 }
 
 fn read(store: &TableStore, log: &Url, name: &str) -> Result<Version> {
-    let damaged = |what: String| Error::Damaged { object: format!("{log}{name}"), what };
-    let number = name.trim_end_matches(".json").parse().map_err(|_| damaged("it is no version".into()))?;
-    let bytes = store.get(&log.join(name).map_err(|e| damaged(e.to_string()))?)?;
+    let no_version = |_| Error::Damaged { object: format!("{log}{name}"), what: "it is no version".into() };
+    let number = name.trim_end_matches(".json").parse().map_err(no_version)?;
     let mut version = Version { version: number, ..Version::default() };
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let action: Action = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
+    for action in store.lines::<Action>(log, name)? {
         if let Some(info) = action.commit_info {
             version.at = WallTime(info.timestamp);
             version.operation = info.operation.unwrap_or_default();

@@ -39,7 +39,7 @@ pub(super) fn only(snapshot: &SnapshotRef, engine: &dyn Engine, paths: &[String]
         found.push(FilteredEngineData::try_new(data, chosen)?);
     }
     match missing.first() {
-        Some(path) => Err(KernelError::generic(format!("file {path} is to go, and is not in the table"))),
+        Some(path) => Err(KernelError::FileNotFound(format!("{path} is to go, and is not in the table"))),
         None => Ok(found),
     }
 }

@@ -86,18 +86,23 @@ impl LaneSink for TableLane {
             Some(prepared) => prepared,
             None => Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? },
         };
-        let prepared = self.prepared.insert(prepared);
-        self.log.commit(&TableCommit {
+        let Written { adds, removes } = &prepared.written;
+        let committed = self.log.commit(&TableCommit {
             token,
             previous: run.previous,
             marker: run.marker,
             complete_through: run.epochs.last().map(|epoch| epoch.watermark).filter(|watermark| *watermark != EventTime::MIN),
-            adds: &prepared.written.adds,
-            removes: &prepared.written.removes,
-        })?;
-        self.commits += usize::from(!prepared.written.adds.is_empty());
-        let is_due = !prepared.written.adds.is_empty() && self.commits.is_multiple_of(SMALL_FILES);
-        self.prepared = None;
+            adds,
+            removes,
+        });
+        let has_rows = !adds.is_empty();
+        if let Err(error) = committed {
+            // What takes the place of other files is written anew: a compaction whose answer was lost may have replaced those.
+            self.prepared = Some(prepared).filter(|prepared| prepared.written.removes.is_empty());
+            return Err(error);
+        }
+        self.commits += usize::from(has_rows);
+        let is_due = has_rows && self.commits.is_multiple_of(SMALL_FILES);
         if is_due && let Err(error) = self.compact(token, run) {
             tracing::warn!(lane = self.name, %error, "small files stay for now");
         }

@@ -12,6 +12,7 @@ use delta_kernel_default_engine::storage::store_from_url_opts;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use distributary_runtime::error::{Error, Result};
 use futures_util::TryStreamExt as _;
+use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::Arc;
 use url::Url;
@@ -97,6 +98,14 @@ impl TableStore {
         Ok(named)
     }
 
+    /// The lines of JSON of an object.
+    pub(super) fn lines<T: DeserializeOwned>(&self, folder: &Url, name: &str) -> Result<Vec<T>> {
+        let damaged = |what: String| Error::Damaged { object: format!("{folder}{name}"), what };
+        let bytes = self.get(&folder.join(name).map_err(|e| damaged(e.to_string()))?)?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))).collect()
+    }
+
     /// Deletes an object; one that is gone already is none.
     pub(super) fn delete(&self, path: &Path) -> Result<()> {
         let (path, objects) = (path.clone(), self.objects.clone());
@@ -139,6 +148,8 @@ pub(super) fn failed(what: &str, error: &KernelError) -> Error {
         KernelError::ObjectStore(e) => unavailable(what, e),
         KernelError::IOError(e) => unavailable(what, e),
         KernelError::Reqwest(e) => unavailable(what, e),
+        // Another writer was first; the next attempt sees what it did.
+        KernelError::FileNotFound(e) => unavailable(what, e),
         KernelError::Unsupported(_) => Error::refused(format!("{what}: {error}"), "write to a table of our own"),
         other => Error::Damaged { object: what.into(), what: other.to_string() },
     }

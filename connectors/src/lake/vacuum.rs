@@ -88,12 +88,6 @@ fn version_of(name: &str) -> Option<u64> {
 
 /// The data files that a version names: those that came with it, and those that went.
 fn named(store: &TableStore, url: &Url, name: &str) -> Result<Vec<String>> {
-    let damaged = |what: String| Error::Damaged { object: format!("{url}{name}"), what };
-    let bytes = store.get(&url.join(name).map_err(|e| damaged(e.to_string()))?)?;
-    let mut paths = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let action: Action = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
-        paths.extend([action.add, action.remove].into_iter().flatten().map(|named| named.path));
-    }
-    Ok(paths)
+    let actions: Vec<Action> = store.lines(url, name)?;
+    Ok(actions.into_iter().flat_map(|action| [action.add, action.remove]).flatten().map(|named| named.path).collect())
 }

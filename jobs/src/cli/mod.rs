@@ -45,7 +45,8 @@ pub fn main(jobs: &[Job]) -> ExitCode {
 }
 
 /// As [`main`], with arguments of the caller's choice, for a binary with a command line of its own. The first argument is the
-/// binary's name.
+/// binary's name. `run` of a job with two tiers starts the process's own command line twice, with more behind it, which has to arrive
+/// here.
 #[must_use]
 pub fn main_with(jobs: &[Job], arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Wrong arguments end the process here, with the usage.

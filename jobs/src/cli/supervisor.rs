@@ -110,7 +110,7 @@ impl Supervised {
             State::Pauses { .. } => {
                 tracing::warn!(pipeline = %self.of, %status, pause = ?self.pause, "ended; it is started again")
             }
-            _ if code != 0 => tracing::error!(pipeline = %self.of, %status, "ended, and stays so: another start would not help"),
+            _ if code != 0 => tracing::error!(pipeline = %self.of, %status, "ended, and is not started again"),
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use super::faulty::Fault;
 use super::*;
+use crate::lake::rows::RowWriter;
 use distributary_runtime::response::Response;
 use distributary_runtime::sink::Guarantee;
 
@@ -129,6 +130,34 @@ fn a_new_generation_takes_the_place_of_the_one_before() {
     let generation = |run: Run| Run { previous, marker: Marker { generation: 3, ..run.marker }, ..run };
     lane.commit(&generation(first)).unwrap();
     assert_eq!((stage.ids(), stage.snapshot().files.len()), (vec![3], 1));
+}
+
+/// A compaction whose answer was lost replaces the files that the next run was written against: that run is written anew.
+#[test]
+fn a_run_that_was_written_against_files_that_have_gone_is_written_anew() {
+    let stage = stage(payments());
+    // Two processes, so that neither has compacted by itself.
+    let mut lane = stage.lane(0);
+    for epoch in 1..=16_u64 {
+        if epoch % 8 == 1 {
+            lane = stage.lane(0);
+            lane.fence(Token(1)).unwrap();
+        }
+        lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, vec![payment(epoch, THREE)])])).unwrap();
+    }
+    let changes = vec![payment(17, THREE), OutRecord { diff: -1, ..payment(1, THREE) }];
+    let next = run(Some(16), vec![(17, changes)]);
+    lane.prepare(&next).unwrap();
+
+    let mut log = DeltaLog::new(stage.store.clone(), Arc::new(stage.spec.clone()), "fraud.spend.batch", 0);
+    let writer = RowWriter::new(Arc::new(stage.spec.clone()), stage.store.clone(), 0, 2).unwrap();
+    let compacted = writer.compact(&log.files().unwrap(), Epoch(16), WallTime(0)).unwrap().unwrap();
+    assert!(log.replace(Token(1), &compacted.adds, &compacted.removes).unwrap());
+
+    let error = lane.commit(&next).unwrap_err();
+    assert_eq!((error.response(), lane.fence(Token(1)).unwrap()), (Response::Retry, Some(marker(16))), "{error}");
+    lane.commit(&next).unwrap();
+    assert_eq!(stage.ids(), (2..=17).collect::<Vec<_>>());
 }
 
 #[test]
