@@ -147,6 +147,7 @@ fn run(epoch: u64, payments: &[Payment]) -> Result<Run> {
         epoch: Epoch(epoch),
         closed_at: WallTime(epoch.cast_signed()),
         watermark: EventTime(0),
+        sources: Vec::new(),
         records,
         mark: false,
     }];

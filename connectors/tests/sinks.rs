@@ -44,6 +44,7 @@ fn run(previous: Option<u64>, epoch: u64) -> Run {
         epoch: Epoch(epoch),
         closed_at: WallTime(5),
         watermark: distributary_runtime::time::EventTime::MIN,
+        sources: Vec::new(),
         records: vec![record],
         mark: false,
     }];

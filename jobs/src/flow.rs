@@ -1,10 +1,12 @@
 //! What a job is written with: typed chains from a source to its sinks.
 
-use crate::Result;
+use crate::archive::{self, Archived};
 use crate::codec::{self, Cause, key_text};
 use crate::event::Event;
 use crate::sink::Sink;
-use crate::table::About;
+use crate::table::{About, Rows};
+use crate::{Job, Result};
+use distributary_connectors::lake;
 use distributary_operators::aggregate::Aggregate;
 use distributary_operators::{self as operators, Answer, Keyed, PerKey, PerWindow};
 use distributary_runtime::bus::{Record, TopicForm};
@@ -15,6 +17,7 @@ use distributary_runtime::key::Key;
 use distributary_runtime::output;
 use distributary_runtime::plan::{SinkRole, Tier};
 use distributary_runtime::sink::Guarantee;
+use distributary_runtime::source::{self, Reading};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Diff};
 use serde::Serialize;
@@ -39,6 +42,8 @@ struct Shared<'s> {
     pipeline: String,
     /// What is written in the other tier is no part of this one.
     tier: Tier,
+    /// The jobs that archive what is read.
+    archives: RefCell<Vec<Job>>,
     /// Late records: unless the job says where else, they go to the pipeline's late topic.
     late: RefCell<Vec<Late<'s>>>,
 }
@@ -58,7 +63,7 @@ fn lazy<'s, D>(make: impl FnOnce() -> Collection<'s, D> + 's) -> Lazy<'s, D> {
 impl<'s> Flow<'s> {
     /// Of one tier of a job.
     pub(crate) fn new(graph: &Graph<'s>, pipeline: String, tier: Tier) -> Self {
-        let shared = Shared { pipeline, tier, late: RefCell::default() };
+        let shared = Shared { pipeline, tier, archives: RefCell::default(), late: RefCell::default() };
         Self { graph: graph.clone(), shared: Rc::new(shared) }
     }
 
@@ -146,16 +151,55 @@ impl<'s> Flow<'s> {
         }))
     }
 
+    /// Keeps every record of the topic of an event type in the table `archive.<topic>`, as it stood on the bus and decoded; also what is no
+    /// event. From there `backfill` reads what the bus no longer has.
+    ///
+    /// There is a job for each topic that a job of the binary reads and whose events have a subject: `run archive.payments`. One pipeline
+    /// archives a topic for all teams.
+    ///
+    /// # Errors
+    /// None today: what keeps events from being rows is known when the plan is made.
+    pub fn archive<E: Event>(&self) -> Result<()> {
+        if self.shared.tier != Tier::Batch {
+            return Ok(());
+        }
+        let name = lake::archive_of(E::TOPIC);
+        let rows = match Rows::archive::<E>() {
+            Ok(rows) => rows,
+            Err(what) => {
+                self.graph.refuse(Error::refused(format!("table {name}: {what}"), "give the events plain fields"));
+                return Ok(());
+            }
+        };
+        let detail = format!("records of {}", E::TOPIC);
+        let reading = Reading { topic: E::TOPIC, form: TopicForm::Append, delay_ms: 0, takes_back: false, detail: &detail };
+        let records = source::read(&self.graph, reading, Arc::new(|record| Ok(Archived::<E>::of(record))));
+        let target = Sink::rows(name, &rows);
+        output::to(&self.graph, &records, target, move |archived, stamp, binding| {
+            Ok(output::Encoded { key: None, value: archived.encode(&rows, stamp, binding)? })
+        });
+        Ok(())
+    }
+
+    /// The jobs that archive what has been read so far.
+    pub(crate) fn archives(&self) -> Vec<Job> {
+        self.shared.archives.take()
+    }
+
     fn source<E: Event, D: Data>(
         &self,
         form: TopicForm,
         decode: impl Fn(&Record) -> Result<(D, EventTime), Cause> + Send + Sync + 'static,
     ) -> Collection<'s, D> {
         let about = E::describe();
+        if about.subject.is_some() {
+            self.shared.archives.borrow_mut().push(archive::job::<E>());
+        }
         let detail =
             format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
         let decode = move |record: &_| decode(record).map_err(|cause| cause.to_string());
-        distributary_runtime::source::read(&self.graph, (E::TOPIC, form), about.delay_ms, &detail, Arc::new(decode))
+        let reading = Reading { topic: E::TOPIC, form, delay_ms: about.delay_ms, takes_back: true, detail: &detail };
+        source::read(&self.graph, reading, Arc::new(decode))
     }
 
     fn events<E: Event>(&self, make: impl FnOnce(&Self) -> Collection<'s, E> + 's) -> Stream<'s, E> {
@@ -187,7 +231,7 @@ impl<'s> Flow<'s> {
     ) {
         let name = sink.name();
         match sink.target::<T>(role, about) {
-            Ok((target, encoding)) => output::to(&self.graph, collection, target, move |data, _| {
+            Ok((target, encoding)) => output::to(&self.graph, collection, target, move |data, _, _| {
                 let (key, data) = split(data);
                 Ok(output::Encoded { key, value: encoding.encode(data)? })
             }),

@@ -3,6 +3,7 @@
 // The macros name this crate `::distributary`; so that they work in here as well:
 extern crate self as distributary;
 
+mod archive;
 pub mod cli;
 pub mod codec;
 pub mod event;

@@ -3,6 +3,7 @@
 use crate::flow::Flow;
 use crate::job::TierOf;
 use crate::{Error, Job, Result};
+use distributary_connectors::archived::ArchivedBus;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings, Login, Security};
 use distributary_connectors::lake::{TableSink, TableSpec, TableStore};
 use distributary_connectors::sinks::jsonl::JsonLinesSink;
@@ -151,7 +152,8 @@ fn open_table(target: &SinkTarget, settings: &Settings) -> Result<TableSink> {
 /// # Errors
 /// Bus or store cannot be opened.
 pub fn components(pipeline: &str, settings: &Settings) -> Result<Components> {
-    let bus = open_bus(settings)?;
+    let of = settings.clone();
+    let bus: Arc<dyn Bus> = Arc::new(ArchivedBus::new(open_bus(settings)?, move || open_lake(&of)));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Ok(Components {
         store: open_store(settings)?,

@@ -2,6 +2,7 @@
 
 use crate::codec::encode_json;
 use crate::table::{About, Rows, Said};
+use distributary_connectors::lake;
 use distributary_runtime::bus::TopicForm;
 use distributary_runtime::output::Target;
 use distributary_runtime::plan::{SinkRole, SinkTarget, Tier, TopicLane};
@@ -156,6 +157,9 @@ impl Sink {
     ) -> Result<(Target, Encoding), String> {
         let (target, encoding) = match self.target {
             SinkTarget::Table { name, event_time, .. } => {
+                if let Some(topic) = lake::archived_by(&name) {
+                    return Err(format!("this is the name of the archive of the topic `{topic}`"));
+                }
                 let said = Some(event_time.as_str()).filter(|time| !time.is_empty());
                 let rows = Rows::of::<T>(&name, about, said, &self.said)?;
                 let (event_time, columns) = (rows.event_time.clone(), rows.columns.clone());
@@ -164,6 +168,12 @@ impl Sink {
             other => (other, Encoding::Json),
         };
         Ok((of_target(target, role), encoding))
+    }
+
+    /// The target of an archive.
+    pub(crate) fn rows(name: String, rows: &Rows) -> Target {
+        let (event_time, columns) = (rows.event_time.clone(), rows.columns.clone());
+        of_target(SinkTarget::Table { name, event_time, columns }, SinkRole::Results)
     }
 
     /// The target of a topic, whatever its records are.

@@ -3,7 +3,7 @@
 mod probe;
 
 use crate::codec::encode_json;
-use crate::event::EventDescription;
+use crate::event::{Event, EventDescription};
 use distributary_connectors::lake;
 use distributary_runtime::table::{Column, ColumnType, Role};
 use serde::Serialize;
@@ -73,6 +73,20 @@ impl Rows {
         }
         lake::check_table(name, &event_time, &columns)?;
         Ok(Self { event_time, columns, tuples })
+    }
+
+    /// The rows of an archive: the record of the bus, and the fields of the event in it, which are null when there is none.
+    ///
+    /// # Errors
+    /// What keeps the events from being rows.
+    pub(crate) fn archive<E: Event>() -> Result<Self, String> {
+        let probe::Probed { mut columns, tuples } = probe::columns::<E>()?;
+        let about = E::describe();
+        mark(&mut columns, "", about.time, Some(about));
+        columns.iter_mut().for_each(|column| column.nullable = true);
+        columns.insert(0, lake::record_column());
+        lake::check_table(&lake::archive_of(E::TOPIC), lake::ARCHIVED_AT, &columns)?;
+        Ok(Self { event_time: lake::ARCHIVED_AT.to_string(), columns, tuples })
     }
 
     /// The row of a result, as JSON.

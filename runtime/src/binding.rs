@@ -101,6 +101,15 @@ pub struct Range {
     pub max_time: EventTime,
 }
 
+impl Range {
+    /// Adds the range right behind it.
+    pub fn extend(&mut self, next: &Self) {
+        self.upto = next.upto;
+        self.records += next.records;
+        self.max_time = self.max_time.max(next.max_time);
+    }
+}
+
 /// A partition that comes back from idle, or is new, starts at the pipeline's watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lift {

@@ -172,6 +172,15 @@ pub trait Bus: Send + Sync {
     /// [`BusError::TopicChanged`] when the topic is gone.
     fn offsets(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>, BusError>;
 
+    /// As [`Bus::offsets`], and the first offset is the one that a consumer can be given: what retention has taken may be kept in an
+    /// archive.
+    ///
+    /// # Errors
+    /// As [`Bus::offsets`].
+    fn readable(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>, BusError> {
+        self.offsets(topic)
+    }
+
     /// The first offset whose record's timestamp is at or after `at`; `None` when there is none.
     ///
     /// # Errors

@@ -342,7 +342,7 @@ pub enum Opening {
 pub fn open(history: &History, fingerprint: u128, request: StartRequest) -> Opening {
     match (history.generation, request) {
         (0, _) => Opening::First,
-        (generation, StartRequest::FromZero) => Opening::Anew { generation: generation + 1 },
+        (generation, StartRequest::FromZero | StartRequest::From(_)) => Opening::Anew { generation: generation + 1 },
         (generation, _) if history.layout.as_ref().is_some_and(|l| l.fingerprint == fingerprint) => {
             Opening::Resume { generation }
         }
@@ -362,6 +362,8 @@ pub enum StartRequest {
     AdoptPlan,
     /// Begin a new generation from the start of the bus.
     FromZero,
+    /// Begin a new generation from the first records at or after this time, wherever they are kept.
+    From(WallTime),
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Lanes at work: the operator that gathers an epoch's results, and the committer thread that makes runs of epochs visible.
 
+use crate::binding::{Feed, Range};
 use crate::bus::{Marker, Token};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
@@ -70,7 +71,13 @@ pub fn gather<'s>(
     let mut to: BTreeMap<u32, Sender<LaneEpoch>> = BTreeMap::new();
     for (lane, open) in owned {
         let (sender, receiver) = bounded(waiting_max);
-        let committer = Committer { lane: open, queue: VecDeque::new(), durable: durable.clone(), reports: reports.clone() };
+        let committer = Committer {
+            lane: open,
+            queue: VecDeque::new(),
+            passed: BTreeMap::new(),
+            durable: durable.clone(),
+            reports: reports.clone(),
+        };
         spawn("lane", reports, move || committer.run(&receiver));
         to.insert(lane, sender);
     }
@@ -100,6 +107,7 @@ pub fn gather<'s>(
                         epoch: open,
                         closed_at: binding.closed_at,
                         watermark: binding.watermark,
+                        sources: binding.ranges.clone(),
                         records,
                         mark,
                     });
@@ -190,6 +198,8 @@ pub fn outcome(run: &Run, found: Option<Marker>) -> Outcome {
 struct Committer {
     lane: OpenLane,
     queue: VecDeque<LaneEpoch>,
+    /// What epochs that nobody had to write took from the sources.
+    passed: BTreeMap<Feed, Range>,
     durable: Arc<Durable>,
     reports: Reports,
 }
@@ -199,12 +209,25 @@ impl Committer {
         while !self.reports.is_halted() {
             self.queue.extend(epochs.try_iter());
             match decide(&self.queue, self.lane.visible(), self.durable.epoch()) {
-                LaneStep::Skip(n) | LaneStep::Pass(n) => {
+                LaneStep::Skip(n) => {
                     let last = self.queue.drain(..n).next_back().map(|e| e.epoch);
                     self.report(last);
                 }
+                LaneStep::Pass(n) => {
+                    let mut last = None;
+                    for epoch in self.queue.drain(..n) {
+                        last = Some(epoch.epoch);
+                        for range in epoch.sources {
+                            self.passed.entry(range.feed).and_modify(|passed| passed.extend(&range)).or_insert(range);
+                        }
+                    }
+                    self.report(last);
+                }
                 LaneStep::Write(n) => {
-                    let epochs: Vec<_> = self.queue.drain(..n).collect();
+                    let mut epochs: Vec<_> = self.queue.drain(..n).collect();
+                    if let Some(first) = epochs.first_mut() {
+                        first.sources.splice(0..0, std::mem::take(&mut self.passed).into_values());
+                    }
                     self.write(epochs)?;
                 }
                 LaneStep::AwaitDurable => {

@@ -1,5 +1,6 @@
 //! The end of a chain: an operator that encodes results for the lanes of a sink.
 
+use crate::binding::Binding;
 use crate::bus::TopicForm;
 use crate::graph::{Collection, Graph, Spec};
 use crate::plan::{SinkNode, SinkRole, SinkTarget};
@@ -34,17 +35,22 @@ pub struct Encoded {
     pub value: Vec<u8>,
 }
 
-/// Ends a collection in a sink. What does not encode, or is larger than the bus takes, is a dead letter.
+/// Ends a collection in a sink. What does not encode, or is larger than the bus takes it in a topic, is a dead letter. `encode` is told where a
+/// result comes from, and the binding of its epoch.
 pub fn to<'s, D: Data>(
     graph: &Graph<'s>,
     input: &Collection<'s, D>,
     target: Target,
-    encode: impl Fn(&D, &Stamp) -> Result<Encoded, String> + 'static,
+    encode: impl Fn(&D, &Stamp, &Binding) -> Result<Encoded, String> + 'static,
 ) {
     let sink = graph.plan().sinks().count() as u16;
     let partitions = match &target.target {
         SinkTarget::Topic { name, .. } => graph.partitions(name),
         _ => 1,
+    };
+    let bytes_max = match target.target {
+        SinkTarget::Topic { .. } => graph.record_bytes_max(),
+        _ => usize::MAX,
     };
     let needs_key = matches!(target.target, SinkTarget::Topic { form: TopicForm::Upsert, .. });
     let Target { target, group, guarantee, role } = target;
@@ -57,7 +63,7 @@ pub fn to<'s, D: Data>(
     let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
     let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
     let mut dead = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(dead);
-    let bytes_max = graph.record_bytes_max();
+    let bindings = graph.shared().bindings.clone();
     let fits = move |encoded: Encoded| match encoded.value.len().max(encoded.key.as_ref().map_or(0, Vec::len)) {
         _ if needs_key && encoded.key.is_none() => Err("a result for an upsert topic has no key".to_string()),
         bytes if bytes > bytes_max => Err(format!("a result of {bytes} bytes is larger than the bus takes ({bytes_max} bytes)")),
@@ -67,10 +73,13 @@ pub fn to<'s, D: Data>(
         drop(capabilities);
         move |_frontiers| {
             handle.for_each(|time, updates| {
+                let Some(binding) = bindings.get(*time.time()) else {
+                    unreachable!("the source had the binding of what it emits")
+                };
                 let (mut records, mut letters) = (Vec::with_capacity(updates.len()), Vec::new());
                 for (data, stamp, diff) in updates.drain(..) {
                     let origin = stamp.origin;
-                    match catch(|| encode(&data, &stamp)).and_then(|encoded| encoded).and_then(fits) {
+                    match catch(|| encode(&data, &stamp, &binding)).and_then(|encoded| encoded).and_then(fits) {
                         Ok(Encoded { key, value }) => {
                             let partition = match &key {
                                 Some(key) => crate::key::java_partition(key, partitions),

@@ -3,6 +3,7 @@
 //! A sink encodes its results into [`OutRecord`]s. A lane collects those of all sinks of its group, and writes a
 //! contiguous run of closed, durable epochs together with its marker in one step ([`LaneSink::commit`]).
 
+use crate::binding::Range;
 use crate::bus::{Header, Marker, Token};
 use crate::error::Result;
 use crate::time::{Epoch, EventTime, WallTime};
@@ -70,6 +71,9 @@ pub struct LaneEpoch {
     pub closed_at: WallTime,
     /// What the pipeline claims of event time at its close.
     pub watermark: EventTime,
+    /// What the epoch takes from the sources. Of epochs without results it stands in the next one that is written: from run to run there is
+    /// no gap.
+    pub sources: Vec<Range>,
     /// The results.
     pub records: Vec<OutRecord>,
     /// Whether the marker must become durable at this epoch even if nothing was written (a checkpoint waits for it).

@@ -23,15 +23,24 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// Reads an event and its time out of a record; an error is the cause of a dead letter. Runs caught, on the reader's thread.
 pub type Decode<D> = dyn Fn(&Record) -> Result<(D, EventTime), String> + Send + Sync;
 
-/// Reads a topic. Every record becomes an update, or a dead letter with its cause; a correction takes one back. `form` says what
-/// `decode` takes the records for; who takes the states of a key for records of their own is warned.
-pub fn read<'s, D: Data>(
-    graph: &Graph<'s>,
-    (topic, form): (&str, TopicForm),
-    delay_ms: i64,
-    detail: &str,
-    decode: Arc<Decode<D>>,
-) -> Collection<'s, D> {
+/// What is read, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// What the records are taken for; who takes the states of a key for records of their own is warned.
+    pub form: TopicForm,
+    /// How far a partition's watermark stays behind its newest event.
+    pub delay_ms: i64,
+    /// Whether a correction takes back what it corrects, or is a record like any other.
+    pub takes_back: bool,
+    /// What stands in the plan.
+    pub detail: &'a str,
+}
+
+/// Reads a topic. Every record becomes an update, or a dead letter with its cause.
+pub fn read<'s, D: Data>(graph: &Graph<'s>, reading: Reading<'_>, decode: Arc<Decode<D>>) -> Collection<'s, D> {
+    let Reading { topic, form, delay_ms, takes_back, detail } = reading;
     let source = graph.plan().sources().count() as u16;
     let node = SourceNode { source, topic: topic.into(), delay_ms };
     let node = graph.add(Spec::new("source", detail), &[], Some(node), None);
@@ -54,7 +63,8 @@ pub fn read<'s, D: Data>(
     builder.build(move |capabilities| {
         drop(capabilities);
         let activator = scope.worker().sync_activator_for(address);
-        let mut follower = running.map(|running| Follower::start(running, source, node, delay_ms, decode, activator, raw));
+        let mut follower =
+            running.map(|running| Follower::start(running, source, node, (delay_ms, takes_back), decode, activator, raw));
         move |_frontiers| {
             let Some(follower) = &mut follower else { return };
             bindings.for_each(|time, batch| {

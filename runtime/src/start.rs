@@ -9,13 +9,13 @@ pub use topics::{check_features, ensure, journal_topic, layout, sinks, sources};
 use crate::bus::{Appended, Marker, Offset, Token, TopicId};
 use crate::error::{Error, Result};
 use crate::failpoint::{Step, durable};
-use crate::journal::{self, Entry, Fact, History, Incarnation, Opening, Start};
+use crate::journal::{self, Entry, Fact, History, Incarnation, Opening, Start, StartRequest};
 use crate::lanes::OpenLane;
 use crate::layout::{self as layouts, Adoption, Layout};
 use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
 use crate::plan::{Plan, SinkNode};
 use crate::sink::LaneContext;
-use restore::{earliest, gaps, read_checkpoint};
+use restore::{beginning, gaps, read_checkpoint};
 use std::ops::Range;
 
 /// How a pipeline is to be opened, seen before anything is written.
@@ -142,7 +142,11 @@ pub fn enter(
     // Who begins anew begins with what is there: nothing is missing, and nothing old is looked at.
     let accepted_gaps =
         if look.goes_on && options.accept_gap { gaps(bus, &look.history, components, plan, topics)? } else { Vec::new() };
-    let (at, positions) = (components.clock.now(), earliest(bus, plan, topics)?);
+    let from = match options.request {
+        StartRequest::From(from) => Some(from),
+        _ => None,
+    };
+    let (at, positions) = (components.clock.now(), beginning(bus, plan, topics, from)?);
     let start = Start { generation: look.generation, layout: layout.clone(), at, positions, accepted_gaps };
     let entries = [Entry { incarnation, fact: Fact::Start(start) }.encode()];
     let appended = durable(Step::JournalStart, || bus.append_journal(journal, look.end, &entries))?;

@@ -26,7 +26,7 @@ use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Conflicts before a step gives up. Every one of them is a step of another lane or incarnation that stands; a table has a
@@ -110,7 +110,7 @@ impl DeltaLog {
             .map(|text| serde_json::from_str(&text).map_err(|e| damaged(format!("entry of lane `{}`: {e}", self.lane))))
             .transpose()?;
         let transaction = snapshot.get_app_id_version(&self.lane, engine).map_err(failed)?;
-        let marked = entry.and_then(|entry| entry.marker).map(|marker| marker.epoch.0);
+        let marked = entry.as_ref().and_then(|entry| entry.marker).map(|marker| marker.epoch.0);
         if transaction.map(i64::cast_unsigned) != marked {
             return Err(damaged(format!("lane `{}`: txn {transaction:?} beside the marker {marked:?}", self.lane)));
         }
@@ -131,16 +131,16 @@ impl DeltaLog {
     }
 
     /// Takes a step, however often others are first. The view behind it is that of the version it wrote or found.
-    fn step(&mut self, view: View, changes: &Changes<'_>, decide: impl Fn(Option<LaneEntry>, Try) -> Step) -> Result<()> {
+    fn step(&mut self, view: View, changes: &Changes<'_>, decide: impl Fn(Option<&LaneEntry>, Try) -> Step) -> Result<()> {
         let (mut view, mut tried) = (view, Try::First);
         for _ in 0..CONFLICTS_MAX {
-            match decide(view.entry, tried) {
+            match decide(view.entry.as_ref(), tried) {
                 Step::Stands => {
                     self.view = Some(view);
                     return Ok(());
                 }
                 Step::Fenced => return Err(BusError::Fenced { lane: self.lane.clone() }.into()),
-                Step::Write(entry) => match self.write(&view, entry, changes)? {
+                Step::Write(entry) => match self.write(&view, &entry, changes)? {
                     Some(snapshot) => {
                         self.view = Some(View { snapshot, entry: Some(entry), is_owned: true, evolution: view.evolution });
                         return Ok(());
@@ -153,7 +153,7 @@ impl DeltaLog {
     }
 
     /// One try. `None` when the version was taken.
-    fn write(&self, base: &View, entry: LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
+    fn write(&self, base: &View, entry: &LaneEntry, changes: &Changes<'_>) -> Result<Option<SnapshotRef>> {
         let what = self.doing("committing to");
         let failed = |e: KernelError| failed(&what, &e);
         let transaction = self.transaction(base, entry, changes).map_err(failed)?;
@@ -167,9 +167,9 @@ impl DeltaLog {
         }
     }
 
-    fn transaction(&self, base: &View, entry: LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
+    fn transaction(&self, base: &View, entry: &LaneEntry, changes: &Changes<'_>) -> KernelResult<Transaction> {
         let (is_owned, base) = (base.is_owned, &base.snapshot);
-        let text = serde_json::to_string(&entry).map_err(KernelError::generic_err)?;
+        let text = serde_json::to_string(entry).map_err(KernelError::generic_err)?;
         let data_change = !changes.adds.is_empty() || !changes.removes.is_empty();
         let mut builder = base
             .clone()
@@ -211,7 +211,7 @@ impl DeltaLog {
         let failed = |e: KernelError| failed(&what, &e);
         for _ in 0..CONFLICTS_MAX {
             let view = self.take_view()?;
-            if view.entry.is_none_or(|entry| entry.token != token) {
+            if view.entry.as_ref().is_none_or(|entry| entry.token != token) {
                 return Err(BusError::Fenced { lane: self.lane.clone() }.into());
             }
             if !view.evolution.is_needed() {
@@ -246,7 +246,7 @@ impl TableLog for DeltaLog {
     fn snapshot(&mut self) -> Result<TableSnapshot> {
         create(&self.store, &self.spec)?;
         let view = self.view.insert(self.read()?);
-        let (version, lane) = (view.snapshot.version(), view.entry);
+        let (version, lane) = (view.snapshot.version(), view.entry.clone());
         Ok(TableSnapshot { version, lane, files: self.files()? })
     }
 
@@ -262,14 +262,14 @@ impl TableLog for DeltaLog {
         let view = self.read()?;
         self.step(view, &Changes { adds: &[], removes: &[] }, |entry, _| fencing(entry, token))?;
         self.evolve(token)?;
-        Ok(self.view.as_ref().and_then(|view| view.entry).and_then(|entry| entry.marker))
+        Ok(self.view.as_ref().and_then(|view| view.entry.as_ref()).and_then(|entry| entry.marker))
     }
 
     fn replace(&mut self, token: Token, adds: &[NewFile], removes: &[String]) -> Result<bool> {
         let what = self.doing("compacting");
         let failed = |e: KernelError| failed(&what, &e);
         let view = self.take_view()?;
-        if view.entry.is_none_or(|entry| entry.token != token) {
+        if view.entry.as_ref().is_none_or(|entry| entry.token != token) {
             return Err(BusError::Fenced { lane: self.lane.clone() }.into());
         }
         let (engine, base) = (self.store.engine(), view.snapshot);
@@ -312,24 +312,20 @@ fn domain_of(lane: &str) -> String {
 }
 
 /// What a fence makes of the entry it finds.
-fn fencing(entry: Option<LaneEntry>, token: Token) -> Step {
+fn fencing(entry: Option<&LaneEntry>, token: Token) -> Step {
     match entry {
         Some(found) if found.token > token => Step::Fenced,
         Some(found) if found.token == token => Step::Stands,
-        found => Step::Write(LaneEntry {
-            token,
-            marker: found.and_then(|entry| entry.marker),
-            complete_through: found.and_then(|entry| entry.complete_through),
-        }),
+        Some(found) => Step::Write(LaneEntry { token, ..found.clone() }),
+        None => Step::Write(LaneEntry { token, marker: None, complete_through: None, offsets: BTreeMap::new() }),
     }
 }
 
 /// What a commit makes of the entry it finds. Only behind a conflict can what it finds be its own.
-fn committing(entry: Option<LaneEntry>, tried: Try, commit: &TableCommit<'_>) -> Step {
-    let wanted = LaneEntry { token: commit.token, marker: Some(commit.marker), complete_through: commit.complete_through };
-    match entry {
-        Some(found) if tried == Try::BehindConflict && found == wanted => Step::Stands,
-        Some(found) if found.token == commit.token && found.marker == commit.previous => Step::Write(wanted),
+fn committing(entry: Option<&LaneEntry>, tried: Try, commit: &TableCommit<'_>) -> Step {
+    match entry.filter(|found| found.token == commit.token) {
+        Some(found) if tried == Try::BehindConflict && found.marker == Some(commit.marker) => Step::Stands,
+        Some(found) if found.marker == commit.previous => Step::Write(found.behind(commit)),
         _ => Step::Fenced,
     }
 }

@@ -1,10 +1,12 @@
 //! The log of a table: what stands in it, and how a lane adds to it.
 
 use delta_kernel::arrow::array::StructArray;
-use distributary_runtime::bus::{Marker, Token};
+use distributary_runtime::binding::{Feed, Range, SourcePartition};
+use distributary_runtime::bus::{Marker, Offset, Token, TopicId};
 use distributary_runtime::error::Result;
 use distributary_runtime::time::{EventTime, WallTime};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Hours of event time since 1970-01-01T00Z: a partition of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +39,7 @@ pub struct TableFile {
 }
 
 /// What the log says of one lane; replaced as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaneEntry {
     /// Of the last incarnation that fenced the lane.
@@ -47,6 +49,43 @@ pub struct LaneEntry {
     /// What happened before this is in the table, except what came late.
     #[serde(default)]
     pub complete_through: Option<EventTime>,
+    /// What the generation has taken from the sources: of each partition, from its first offset to in front of the second, without a gap.
+    #[serde(default)]
+    pub offsets: BTreeMap<String, (Offset, Offset)>,
+}
+
+impl LaneEntry {
+    /// The entry behind a commit.
+    #[must_use]
+    pub fn behind(&self, commit: &TableCommit<'_>) -> Self {
+        let begins = self.marker.is_none_or(|marker| marker.generation != commit.marker.generation);
+        let mut offsets = if begins { BTreeMap::new() } else { self.offsets.clone() };
+        for range in commit.sources {
+            let (from, upto) = offsets.entry(name_of(range.feed)).or_insert((range.from, range.from));
+            // Behind a gap that an operator has accepted it begins anew.
+            if *upto != range.from {
+                *from = range.from;
+            }
+            *upto = range.upto;
+        }
+        Self { token: commit.token, marker: Some(commit.marker), complete_through: commit.complete_through, offsets }
+    }
+
+    /// What the plan's first source has taken of a topic, by partition.
+    #[must_use]
+    pub fn offsets_of(&self, topic: TopicId) -> BTreeMap<u32, (Offset, Offset)> {
+        let of = format!("0/{topic}/");
+        let named = self.offsets.iter().filter_map(|(name, offsets)| Some((name.strip_prefix(&of)?.parse().ok()?, *offsets)));
+        named.collect()
+    }
+}
+
+/// `<source of the plan>/<id of the topic>/<partition>`
+fn name_of(feed: Feed) -> String {
+    match feed.partition {
+        SourcePartition::Bus { topic, partition } => format!("{}/{topic}/{partition}", feed.source),
+        other => format!("{}/{other}", feed.source),
+    }
 }
 
 /// The table as of one version.
@@ -71,6 +110,8 @@ pub struct TableCommit<'a> {
     pub marker: Marker,
     /// What happened before this is there then, except what comes late.
     pub complete_through: Option<EventTime>,
+    /// What its epochs take from the sources.
+    pub sources: &'a [Range],
     /// Files that come.
     pub adds: &'a [NewFile],
     /// Paths of files that go: readers of the new version do not see them, and they stay in the store.

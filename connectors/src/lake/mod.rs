@@ -25,6 +25,7 @@
 //! Files are never overwritten, and the lanes delete none: what was replaced, and what a commit that failed has left behind, stays until
 //! [`vacuum`].
 
+mod archive;
 mod check;
 mod create;
 mod decode;
@@ -46,6 +47,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{ARCHIVED_AT, Archive, ArchiveReader, RECORD, archive_of, archived_by, record_column};
 pub use check::{Misfit, check_row};
 pub use delta::DeltaLog;
 pub use history::{Version, history};

@@ -126,20 +126,28 @@ impl RowWriter {
         Ok(Written { adds, removes })
     }
 
-    /// Writes the small files of every hour that has many of them as larger ones, in their order. `None` when there is nothing to do.
-    pub(super) fn compact(&self, files: &[TableFile], epoch: Epoch, at: WallTime) -> Result<Option<Written>> {
+    /// Writes the small files of every hour that has many of them as larger ones. `None` when there is nothing to do.
+    ///
+    /// Only neighbours become one, which is named by its newest epoch: in the order of their epochs, the files of an hour have their rows in
+    /// the order in which they were written.
+    pub(super) fn compact(&self, files: &[TableFile], at: WallTime) -> Result<Option<Written>> {
         let mut hours: BTreeMap<&str, Vec<&TableFile>> = BTreeMap::new();
-        for file in files.iter().filter(|file| file.rows < SMALL_ROWS && self.is_ours(&file.path)) {
+        for file in files.iter().filter(|file| self.is_ours(&file.path)) {
             hours.entry(file.path.rsplit_once('/').map_or("", |(folder, _)| folder)).or_default().push(file);
         }
         let mut written = Written { adds: Vec::new(), removes: Vec::new() };
-        for (folder, mut small) in hours.into_iter().filter(|(_, small)| small.len() >= SMALL_FILES) {
+        let is_small = |file: &TableFile| file.rows < SMALL_ROWS;
+        for (folder, mut files) in hours {
+            if files.iter().filter(|file| is_small(file)).count() < SMALL_FILES {
+                continue;
+            }
             let hour = hour_of(folder).ok_or_else(|| damaged(&self.spec, &format!("{folder} is no hour")))?;
-            small.sort_by_key(|file| written_by(&file.path));
-            for together in groups(&small) {
+            files.sort_by_key(|file| written_by(&file.path));
+            for together in files.split(|file| !is_small(file)).flat_map(groups) {
                 let batches = together.iter().map(|file| self.read(&file.path)).collect::<Result<Vec<_>>>()?;
                 let batch = concat_batches(&self.file, &batches).map_err(|e| damaged(&self.spec, &e))?;
-                written.adds.push(self.put(&batch, hour, epoch, at)?);
+                let newest = together.last().and_then(|file| written_by(&file.path)).unwrap_or_default();
+                written.adds.push(self.put(&batch, hour, Epoch(newest.0), at)?);
                 written.removes.extend(together.iter().map(|file| file.path.clone()));
             }
         }
@@ -258,7 +266,7 @@ fn groups<'a>(files: &'a [&'a TableFile]) -> Vec<&'a [&'a TableFile]> {
 }
 
 /// Epoch and lane in the name of a file.
-fn written_by(path: &str) -> Option<(u64, u32)> {
+pub(super) fn written_by(path: &str) -> Option<(u64, u32)> {
     let mut parts = path.rsplit_once("/part-")?.1.split('-');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

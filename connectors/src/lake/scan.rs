@@ -5,7 +5,7 @@ use delta_kernel::arrow::array::{Array, AsArray};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::state::ScanFile;
 use delta_kernel::{Engine, FilteredEngineData, KernelError, KernelResult, SnapshotRef};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All of them, by path.
 pub(super) fn files(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult<Vec<TableFile>> {
@@ -18,6 +18,23 @@ pub(super) fn files(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult
     }
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// What the log says of the columns of each file, by its path: the JSON of Delta's statistics.
+pub(super) fn statistics(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for batch in snapshot.clone().scan_builder().build()?.scan_metadata(engine)? {
+        let (data, selected) = batch?.scan_files.into_parts();
+        let data = ArrowEngineData::try_from_engine_data(data)?;
+        let column = |name: &str| data.record_batch().column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+        let (Some(paths), Some(statistics)) = (column("path"), column("stats")) else {
+            return Err(KernelError::missing_column("path, stats"));
+        };
+        let rows = (0..paths.len()).filter(|row| selected.get(*row) != Some(&false));
+        let rows = rows.filter(|row| paths.is_valid(*row) && statistics.is_valid(*row));
+        found.extend(rows.map(|row| (paths.value(row).to_string(), statistics.value(row).to_string())));
+    }
+    Ok(found)
 }
 
 /// Those of the given paths, as the log wants to have them when they go.

@@ -87,11 +87,13 @@ impl LaneSink for TableLane {
             None => Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? },
         };
         let Written { adds, removes } = &prepared.written;
+        let sources: Vec<_> = run.epochs.iter().flat_map(|epoch| &epoch.sources).copied().collect();
         let committed = self.log.commit(&TableCommit {
             token,
             previous: run.previous,
             marker: run.marker,
             complete_through: run.epochs.last().map(|epoch| epoch.watermark).filter(|watermark| *watermark != EventTime::MIN),
+            sources: &sources,
             adds,
             removes,
         });
@@ -115,7 +117,7 @@ impl TableLane {
     fn compact(&mut self, token: Token, run: &Run) -> Result<()> {
         let at = run.epochs.last().map(|epoch| epoch.closed_at).unwrap_or_default();
         let files = self.log.files()?;
-        let Some(Written { adds, removes }) = self.rows.compact(&files, run.marker.epoch, at)? else { return Ok(()) };
+        let Some(Written { adds, removes }) = self.rows.compact(&files, at)? else { return Ok(()) };
         if self.log.replace(token, &adds, &removes)? {
             tracing::debug!(lane = self.name, from = removes.len(), to = adds.len(), "compacted");
         }

@@ -118,12 +118,17 @@ impl TableStore {
 
     /// An object as a whole.
     pub(super) fn get(&self, url: &Url) -> Result<Bytes> {
+        self.find(url)?.ok_or_else(|| Error::Damaged { object: url.to_string(), what: "it is not there".into() })
+    }
+
+    /// As [`TableStore::get`]; `None` when there is no such object.
+    pub(super) fn find(&self, url: &Url) -> Result<Option<Bytes>> {
         let (path, objects) = (path(url)?, self.objects.clone());
-        let got = self.executor.block_on(async move { objects.get(&path).await?.bytes().await });
-        got.map_err(|e| match e {
-            object_store::Error::NotFound { .. } => Error::Damaged { object: url.to_string(), what: "it is not there".into() },
-            e => unavailable(&format!("reading {url}"), &e),
-        })
+        match self.executor.block_on(async move { objects.get(&path).await?.bytes().await }) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(unavailable(&format!("reading {url}"), &e)),
+        }
     }
 
     /// Writes an object as a whole; one of that name is replaced.

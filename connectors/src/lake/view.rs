@@ -144,7 +144,7 @@ impl TableView {
     }
 }
 
-fn is_missing(error: &KernelError) -> bool {
+pub(super) fn is_missing(error: &KernelError) -> bool {
     match error {
         KernelError::Backtraced { source, .. } => is_missing(source),
         KernelError::FileNotFound(_) | KernelError::EmptyLog | KernelError::InvalidTableLocation(_) => true,

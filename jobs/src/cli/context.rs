@@ -1,7 +1,7 @@
 //! What every command works with: the jobs of the binary, and its settings.
 
 use crate::job::TierOf;
-use crate::{Error, Job, Result, jobs, run};
+use crate::{Error, Job, Result, archive, jobs, run};
 use distributary_runtime::bus::{Bus, Topic};
 use distributary_runtime::plan::Tier;
 use distributary_runtime::settings::Settings;
@@ -113,7 +113,12 @@ impl<'a> Context<'a> {
         if let Some(job) = self.jobs.iter().find(named).or_else(built_in) {
             return Ok(*job);
         }
-        let names: Vec<String> = self.jobs.iter().map(|job| job.name().to_string()).collect();
+        let archives = archive::jobs(self.jobs)?;
+        if let Some(job) = archives.iter().find(|job| job.to_string() == name) {
+            return Ok(*job);
+        }
+        let names = self.jobs.iter().map(|job| job.name().to_string()).chain(archives.iter().map(ToString::to_string));
+        let names: Vec<String> = names.collect();
         Err(Error::refused(format!("there is no job `{name}`"), remedy(name, &names, "the jobs here are")))
     }
 }

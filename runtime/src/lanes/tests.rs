@@ -19,6 +19,7 @@ fn epoch(epoch: u64, bytes: Option<usize>, mark: bool) -> LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: crate::time::WallTime(epoch as i64),
         watermark: crate::time::EventTime::MIN,
+        sources: Vec::new(),
         records: bytes.map(record).into_iter().collect(),
         mark,
     }
@@ -150,7 +151,10 @@ fn committer(store: &Store) -> (Committer, Receiver<Report>) {
         metrics: Metrics::new("test").lane("test/0"),
         records_out: Vec::new(),
     };
-    (Committer { lane, queue: VecDeque::new(), durable: Arc::new(Durable::at(Epoch(9))), reports }, inbox)
+    (
+        Committer { lane, queue: VecDeque::new(), passed: BTreeMap::new(), durable: Arc::new(Durable::at(Epoch(9))), reports },
+        inbox,
+    )
 }
 
 proptest! {

@@ -37,6 +37,8 @@ pub(super) struct Follower<D> {
     source: u16,
     node: NodeId,
     delay_ms: i64,
+    /// Whether a correction takes back what it corrects.
+    takes_back: bool,
     topic: String,
     owned: (usize, usize),
     chunks: Receiver<Chunk<D>>,
@@ -65,7 +67,7 @@ impl<D: Data> Follower<D> {
         running: RunningSource,
         source: u16,
         node: NodeId,
-        delay_ms: i64,
+        (delay_ms, takes_back): (i64, bool),
         decode: Arc<Decode<D>>,
         activator: SyncActivator,
         raw: RawRecords,
@@ -80,6 +82,7 @@ impl<D: Data> Follower<D> {
             source,
             node,
             delay_ms,
+            takes_back,
             topic,
             owned,
             chunks,
@@ -156,7 +159,7 @@ impl<D: Data> Follower<D> {
             while let Some(record) = chunk.raw.records.get(chunk.next).filter(|r| r.offset < range.upto) {
                 let Some(decoded) = chunk.decoded.pop_front() else { unreachable!("a decoded result for each record") };
                 let origin = Origin::record(self.source, partition, record.offset.0);
-                let diff = if record.is_retraction() { -1 } else { 1 };
+                let diff = if self.takes_back && record.is_retraction() { -1 } else { 1 };
                 match decoded {
                     Ok((data, time)) => {
                         self.updates.push((data, Stamp { origin, time, seen: *watermark }, diff));

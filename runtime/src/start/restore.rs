@@ -2,23 +2,28 @@
 //! name.
 
 use crate::binding::{Binding, Feed, PartitionPosition, Positions, SourcePartition};
-use crate::bus::{Bus, BusError, Offset};
+use crate::bus::{Bus, BusError, Offset, PartitionOffsets, TopicId};
 use crate::error::{Error, Result};
 use crate::journal::{Checkpoint, History};
 use crate::key;
 use crate::pipeline::{Components, Topics};
 use crate::plan::Plan;
 use crate::state::{CheckpointStore, Manifest};
-use crate::time::Epoch;
+use crate::time::{Epoch, WallTime};
 
-/// Where a new generation starts: at the oldest record of every partition.
-pub(super) fn earliest(bus: &dyn Bus, plan: &Plan, topics: &Topics) -> Result<Vec<(Feed, Offset)>> {
+/// Where a new generation starts: at the oldest record of every partition on the bus, or at the first one at or after a time, which may be
+/// in an archive.
+pub(super) fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallTime>) -> Result<Vec<(Feed, Offset)>> {
     let mut positions = Vec::new();
     for source in plan.sources() {
         let Some(topic) = topics.get(&source.topic) else { continue };
         for at in bus.offsets(topic.id)? {
             let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
-            positions.push((Feed { source: source.source, partition }, at.log_start));
+            let first = match from {
+                Some(from) => bus.offset_at(topic.id, at.partition, from)?.unwrap_or(at.end),
+                None => at.log_start,
+            };
+            positions.push((Feed { source: source.source, partition }, first));
         }
     }
     Ok(positions)
@@ -39,13 +44,28 @@ pub(super) fn gaps(
         positions.apply(&binding, &delays);
     }
     let mut gaps = Vec::new();
-    for (feed, log_start) in earliest(bus, plan, topics)? {
-        let at = positions.of(feed).resume;
-        if at < log_start {
-            gaps.push((feed, at, log_start));
+    for source in plan.sources() {
+        let Some(topic) = topics.get(&source.topic) else { continue };
+        for there in bus.offsets(topic.id)? {
+            let partition = SourcePartition::Bus { topic: topic.id, partition: there.partition };
+            let feed = Feed { source: source.source, partition };
+            let at = positions.of(feed).resume;
+            let first = first_from(bus, topic.id, there, at)?;
+            if at < first {
+                gaps.push((feed, at, first));
+            }
         }
     }
     Ok(gaps)
+}
+
+/// The first offset that can be read. Whoever wants nothing older than the bus has does not ask where that may be kept.
+fn first_from(bus: &dyn Bus, topic: TopicId, there: PartitionOffsets, resume: Offset) -> Result<Offset> {
+    if resume >= there.log_start {
+        return Ok(there.log_start);
+    }
+    let readable = bus.readable(topic)?;
+    Ok(readable.iter().find(|at| at.partition == there.partition).map_or(there.log_start, |at| at.log_start))
 }
 
 /// What a pipeline goes on from.
@@ -163,15 +183,16 @@ pub fn check_sources(bus: &dyn Bus, plan: &Plan, topics: &Topics, restored: &Pos
                 "restore the topic, or `run --from-zero`",
             ));
         }
+        let log_start = first_from(bus, id, *there, resume)?;
         // No gap can stand for records whose results may be visible, but not their state.
-        if resume < there.log_start && resume < read {
+        if resume < log_start && resume < read {
             return Err(Error::refused(
                 format!("{name}[{partition}]: the records from offset {resume} on, which a replay needs, are gone"),
                 "restore the topic, or begin a new generation: `run --from-zero`",
             ));
         }
-        if resume < there.log_start {
-            let (topic, log_start, end) = (name.clone(), there.log_start, there.end);
+        if resume < log_start {
+            let (topic, end) = (name.clone(), there.end);
             return Err(BusError::OutOfRange { topic, partition, resume, log_start, end }.into());
         }
     }

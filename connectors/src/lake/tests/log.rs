@@ -81,7 +81,7 @@ fn the_history_says_who_wrote_and_nothing_of_what() {
     assert_eq!(domain["domain"], "distributary.lane.fraud.spend.batch/payments/0");
     assert_eq!(
         serde_json::from_str::<Value>(domain["configuration"].as_str().unwrap()).unwrap(),
-        json!({"token": 1, "marker": {"generation": 2, "epoch": 1}, "complete_through": THREE + 1})
+        json!({"token": 1, "marker": {"generation": 2, "epoch": 1}, "complete_through": THREE + 1, "offsets": {}})
     );
     let info = action("commitInfo");
     assert_eq!((&info["operation"], &info["operationParameters"]), (&json!("STREAMING UPDATE"), &json!({})));
@@ -180,6 +180,7 @@ fn files_go_and_come_in_one_version() {
         previous: None,
         marker: marker(1),
         complete_through: None,
+        sources: &[],
         adds: &adds,
         removes: &removes,
     };

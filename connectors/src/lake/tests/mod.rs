@@ -146,6 +146,7 @@ fn run(previous: Option<u64>, epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch.cast_signed()),
         watermark: EventTime(THREE + epoch.cast_signed()),
+        sources: Vec::new(),
         records,
         mark: false,
     });

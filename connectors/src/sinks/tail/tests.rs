@@ -115,6 +115,7 @@ fn run(epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch as i64),
         watermark: distributary_runtime::time::EventTime::MIN,
+        sources: Vec::new(),
         records,
         mark: epoch == last,
     });

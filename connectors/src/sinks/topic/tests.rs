@@ -88,6 +88,7 @@ fn run(previous: Option<u64>, epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {
         epoch: Epoch(epoch),
         closed_at: WallTime(1_000 + epoch as i64),
         watermark: distributary_runtime::time::EventTime::MIN,
+        sources: Vec::new(),
         records,
         mark: false,
     });

@@ -42,6 +42,7 @@ fn follower(worker: (usize, usize)) -> (Follower<u64>, Sender<Chunk<u64>>, Recei
         source: 0,
         node: 0,
         delay_ms: DELAY_MS,
+        takes_back: true,
         topic: "t".into(),
         owned: worker,
         chunks,
