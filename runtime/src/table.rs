@@ -28,6 +28,8 @@ pub enum ColumnType {
     },
     /// Text.
     Text,
+    /// Bytes. Of a type that calls itself bytes (`bytes::Bytes`, `serde_bytes`); a `Vec<u8>` is a list of numbers.
+    Binary,
     /// A point in time, in UTC, kept in microseconds: milliseconds since 1970 as a whole number, or RFC 3339 text with an
     /// offset, of which digits behind the microsecond are cut off. Years 1 to 9999.
     Timestamp,

@@ -114,6 +114,7 @@ impl Visitor<'_> for Place<'_> {
 fn fits(data_type: &ColumnType, json: &RawValue) -> Result<(), Misfit> {
     match data_type {
         ColumnType::Struct(columns) => fits_struct(columns, json.get()).unwrap_or_else(|| Err(misfit("is no object"))),
+        ColumnType::Binary => serde_json::from_str::<Vec<u8>>(json.get()).map(drop).map_err(|_| misfit(value::NO_BYTES)),
         ColumnType::List { element, nullable } => {
             let elements: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(|_| misfit("is no list"))?;
             elements.into_iter().try_for_each(|json| match json.get() {
@@ -152,7 +153,7 @@ fn fits_leaf(data_type: &ColumnType, json: Json<'_>) -> Result<(), Reason> {
         ColumnType::Text => value::text(json).map(drop),
         ColumnType::Timestamp => value::timestamp(json).map(drop),
         ColumnType::Date => value::day(json).map(drop),
-        ColumnType::List { .. } | ColumnType::Struct(_) => unreachable!("asked of leaves only"),
+        ColumnType::Binary | ColumnType::List { .. } | ColumnType::Struct(_) => unreachable!("asked of leaves only"),
     }
 }
 
@@ -186,6 +187,7 @@ mod tests {
         vec![
             Column::required("at", ColumnType::Timestamp),
             Column::nullable("amount", ColumnType::Decimal { precision: 5, scale: 2 }),
+            Column::nullable("photo", ColumnType::Binary),
             Column::nullable("homes", ColumnType::List { element: Box::new(inner), nullable: false }),
         ]
     }
@@ -201,6 +203,8 @@ mod tests {
             ("{\"at\": null}", "`at` is null or missing"),
             ("{\"at\": 1, \"secret\": 1}", "the row has a field that is no column of the table"),
             ("{\"at\": 1, \"amount\": \"secret\"}", "`amount` is no decimal number without an exponent"),
+            ("{\"at\": 1, \"photo\": [256]}", "`photo` is no list of bytes"),
+            ("{\"at\": 1, \"photo\": \"secret\"}", "`photo` is no list of bytes"),
             ("{\"at\": 1, \"homes\": {}}", "`homes` is no list"),
             ("{\"at\": 1, \"homes\": [null]}", "`homes[]` is null"),
             ("{\"at\": 1, \"homes\": [1]}", "`homes[]` is no object"),

@@ -4,7 +4,7 @@
 use super::check::check_row;
 use super::spec::TableSpec;
 use super::value::{self, Json, Reason};
-use delta_kernel::arrow::array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use delta_kernel::arrow::array::builder::{BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
 use delta_kernel::arrow::array::{ArrayRef, RecordBatch};
 use delta_kernel::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -87,6 +87,7 @@ impl ArrayDecoder for Leaf {
         match data_type {
             DataType::Boolean => booleans(tape, places),
             DataType::Utf8 => texts(tape, places),
+            DataType::Binary => binaries(tape, places),
             DataType::Int8 => numbers::<Int8Type>(data_type, tape, places, value::integer),
             DataType::Int16 => numbers::<Int16Type>(data_type, tape, places, value::integer),
             DataType::Int32 => numbers::<Int32Type>(data_type, tape, places, value::integer),
@@ -115,6 +116,23 @@ fn texts(tape: &Tape<'_>, places: &[u32]) -> Result<ArrayRef, ArrowError> {
     let mut column = StringBuilder::with_capacity(places.len(), 0);
     for place in places {
         column.append_option(unless_null(json(tape, *place), value::text)?);
+    }
+    Ok(Arc::new(column.finish()))
+}
+
+/// Bytes are a list of numbers in JSON.
+fn binaries(tape: &Tape<'_>, places: &[u32]) -> Result<ArrayRef, ArrowError> {
+    let mut column = BinaryBuilder::with_capacity(places.len(), 0);
+    for place in places {
+        match tape.get(*place) {
+            TapeElement::Null => column.append_null(),
+            TapeElement::StartList(end) => {
+                let bytes = (place + 1..end).map(|place| value::integer(json(tape, place)));
+                let bytes: Result<Vec<u8>, Reason> = bytes.collect();
+                column.append_value(bytes.map_err(|reason| ArrowError::JsonError(reason.into()))?);
+            }
+            _ => return Err(ArrowError::JsonError(value::NO_BYTES.into())),
+        }
     }
     Ok(Arc::new(column.finish()))
 }

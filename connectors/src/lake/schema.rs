@@ -53,7 +53,7 @@ pub(super) fn properties(columns: &[Column], event_time: &str) -> Vec<(String, S
 
 /// The columns whose least and greatest value stand in the log: numbers, days and times that name no subject.
 ///
-/// No text: it may name a person although nobody said so. The event time is the first, for it is what readers skip by.
+/// No text and no bytes: they may name a person although nobody said so. The event time is the first, for it is what readers skip by.
 pub(super) fn statistics(columns: &[Column], event_time: &str) -> Vec<ColumnName> {
     let mut found = Vec::new();
     collect(columns, &[], &mut found);
@@ -66,7 +66,7 @@ fn collect(columns: &[Column], path: &[String], found: &mut Vec<Vec<String>>) {
         let path = [path, std::slice::from_ref(&column.name)].concat();
         match &column.data_type {
             ColumnType::Struct(columns) => collect(columns, &path, found),
-            ColumnType::Text | ColumnType::Bool | ColumnType::List { .. } => {}
+            ColumnType::Text | ColumnType::Binary | ColumnType::Bool | ColumnType::List { .. } => {}
             _ => found.push(path),
         }
     }
@@ -93,6 +93,7 @@ fn data_type(of: &ColumnType) -> KernelResult<DataType> {
         ColumnType::Float64 => DataType::DOUBLE,
         ColumnType::Decimal { precision, scale } => DataType::decimal(*precision, *scale)?,
         ColumnType::Text => DataType::STRING,
+        ColumnType::Binary => DataType::BINARY,
         ColumnType::Timestamp => DataType::TIMESTAMP,
         ColumnType::Date => DataType::DATE,
         ColumnType::List { element, nullable } => ArrayType::new(data_type(element)?, *nullable).into(),

@@ -9,6 +9,8 @@ pub(super) type Reason = &'static str;
 
 /// 0001-01-01 and 10000-01-01 in microseconds: what RFC 3339, folders and warehouses can name lies between.
 const TIMESTAMP_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+/// Of what are no bytes.
+pub(super) const NO_BYTES: Reason = "is no list of bytes";
 /// Length of `YYYY-MM-DD`.
 const DATE_BYTES: usize = 10;
 

@@ -118,7 +118,7 @@ impl<'a> Serializer for Probe<'a> {
         serialize_f64 f64 => ColumnType::Float64;
         serialize_char char => ColumnType::Text;
         serialize_str &str => ColumnType::Text;
-        serialize_bytes &[u8] => ColumnType::List { element: Box::new(ColumnType::Int16), nullable: false };
+        serialize_bytes &[u8] => ColumnType::Binary;
     }
 
     /// The sample has a value everywhere.

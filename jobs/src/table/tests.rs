@@ -23,6 +23,7 @@ struct Order {
     of: Kind,
     lines: Vec<Line>,
     note: Option<String>,
+    photo: bytes::Bytes,
     at: Timestamp,
     paid: Option<Timestamp>,
 }
@@ -47,6 +48,7 @@ fn order() -> Order {
         of: Kind::Large,
         lines: vec![Line { pieces: 2, price: 6.25 }],
         note: None,
+        photo: bytes::Bytes::from_static(&[0, 255]),
         at: Timestamp::from_millis(7),
         paid: Some(Timestamp::from_millis(9)),
     }
@@ -71,6 +73,7 @@ fn the_columns_of_an_event_are_its_fields() {
             Column::required("kind", ColumnType::Text),
             Column::required("lines", ColumnType::List { element: Box::new(ColumnType::Struct(line)), nullable: false }),
             Column::nullable("note", ColumnType::Text),
+            Column::required("photo", ColumnType::Binary),
             Column::required("at", ColumnType::Timestamp),
             Column::nullable("paid", ColumnType::Timestamp),
         ]
@@ -81,7 +84,10 @@ fn the_columns_of_an_event_are_its_fields() {
 fn a_result_that_does_not_fit_has_a_cause_without_its_value() {
     let rows = orders();
     let row = String::from_utf8(rows.encode(&order()).unwrap()).unwrap();
-    assert!(row.contains(r#""kind":"Large","lines":[{"pieces":2,"price":6.25}],"note":null,"at":"1970"#), "{row}");
+    assert!(
+        row.contains(r#""kind":"Large","lines":[{"pieces":2,"price":6.25}],"note":null,"photo":[0,255],"at":"1970"#),
+        "{row}"
+    );
     let not_a_number = Order { lines: vec![Line { pieces: 1, price: f64::NAN }], ..order() };
     assert_eq!(rows.encode(&not_a_number).unwrap_err(), "no row of the table: `lines[].price` is null or missing");
     let later = Order { at: Timestamp::from_millis(i64::MAX), ..order() };

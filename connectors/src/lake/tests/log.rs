@@ -35,9 +35,10 @@ fn neither_versions_nor_checkpoints_nor_names_hold_a_subject_or_a_text() {
         Column::nullable("home", ColumnType::Struct(inner.clone())).subject(),
         Column::nullable("shop", ColumnType::Struct(inner)),
         Column::nullable("note", ColumnType::Text),
+        Column::nullable("photo", ColumnType::Binary),
     ];
     let stage = stage(TableSpec::new("t", "memory:///t", "at", columns).unwrap());
-    let row = json!({"at": THREE, "user": "SECRET-1", "account": 77_700_777_007_i64, "note": "SECRET-2",
+    let row = json!({"at": THREE, "user": "SECRET-1", "account": 77_700_777_007_i64, "note": "SECRET-2", "photo": b"SECRET-5",
         "home": {"code": 88_008_800, "street": "SECRET-3"}, "shop": {"code": 4_321_234, "street": "SECRET-4"}});
     let mut lane = stage.lane(0);
     lane.fence(Token(1)).unwrap();

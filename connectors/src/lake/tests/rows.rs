@@ -187,6 +187,7 @@ fn all_types() -> TableSpec {
         Column::nullable("d", ColumnType::Decimal { precision: 10, scale: 2 }),
         Column::nullable("u64", ColumnType::Decimal { precision: 20, scale: 0 }),
         Column::nullable("s", ColumnType::Text),
+        Column::nullable("bytes", ColumnType::Binary),
         Column::nullable("ts", ColumnType::Timestamp),
         Column::nullable("day", ColumnType::Date),
         Column::nullable("tags", list(ColumnType::Text, true)),
@@ -201,7 +202,7 @@ fn every_type_comes_back_as_it_was() {
     let stage = stage(all_types());
     let full = json!({
         "at": THREE, "b": true, "i8": -128, "i16": 32767, "i32": -2147483648, "i64": i64::MAX, "f64": 0.1,
-        "d": "12345678.90", "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "ts": "2026-01-02T04:05:06.789012+01:00", "day": "2026-02-28",
+        "d": "12345678.90", "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "bytes": [0, 255], "ts": "2026-01-02T04:05:06.789012+01:00", "day": "2026-02-28",
         "tags": ["x", null, ""], "place": {"city": "Ulm", "floor": 3}, "places": [{"city": "Bonn", "floor": null}, {"city": ""}],
     });
     let nulls: serde_json::Map<_, _> = full.as_object().unwrap().keys().map(|k| (k.clone(), Value::Null)).collect();
@@ -220,7 +221,7 @@ fn every_type_comes_back_as_it_was() {
         [
             json!({
                 "at": "2026-01-02T03:00:00Z", "b": true, "i8": -128, "i16": 32767, "i32": -2147483648, "i64": i64::MAX, "f64": 0.1,
-                "d": 12345678.90, "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "ts": "2026-01-02T03:05:06.789012Z",
+                "d": 12345678.90, "u64": u64::MAX, "s": "a \"b\" \u{1F600}\n", "bytes": "00ff", "ts": "2026-01-02T03:05:06.789012Z",
                 "day": "2026-02-28", "tags": ["x", null, ""], "place": {"city": "Ulm", "floor": 3},
                 "places": [{"city": "Bonn"}, {"city": ""}],
             }),
