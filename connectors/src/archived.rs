@@ -10,7 +10,7 @@ use distributary_runtime::bus::{
     Token, Topic, TopicId, TopicSpec,
 };
 use distributary_runtime::error::{Error, Result};
-use distributary_runtime::time::WallTime;
+use distributary_runtime::time::{EventTime, WallTime};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -91,6 +91,11 @@ impl Bus for ArchivedBus {
             return Ok(Some(offset));
         }
         self.bus.offset_at(topic, partition, at)
+    }
+
+    fn event_time_before(&self, topic: TopicId, partition: u32, offset: Offset) -> Result<Option<EventTime>, BusError> {
+        let Some(archive) = self.archive(topic)? else { return Ok(None) };
+        archive.watermark(partition, offset).map_err(as_bus)
     }
 
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {

@@ -14,7 +14,7 @@ pub use error::BusError;
 pub use record::{Header, NewRecord, Record};
 pub use topic::{Offset, PartitionOffsets, Topic, TopicForm, TopicId, TopicSpec};
 
-use crate::time::{Epoch, WallTime};
+use crate::time::{Epoch, EventTime, WallTime};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -186,6 +186,14 @@ pub trait Bus: Send + Sync {
     /// # Errors
     /// The bus failed, or lacks the feature.
     fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError>;
+
+    /// The greatest event time of the records of a partition before `offset`, if somebody has kept it: an archive has.
+    ///
+    /// # Errors
+    /// The bus failed.
+    fn event_time_before(&self, _topic: TopicId, _partition: u32, _offset: Offset) -> Result<Option<EventTime>, BusError> {
+        Ok(None)
+    }
 
     /// Appends records, all of them or none; returns (partition, offset) of each.
     ///

@@ -86,6 +86,11 @@ pub fn run(
     start::skip_gaps(&mut live, &entered.history.accepted_gaps);
     live.closed_at = live.closed_at.max(entered.history.last_closed_at);
     start::check_sources(&*components.bus, &plan, &topics, &restored.positions, &live)?;
+    // They stand in the first binding: until there is one, a start looks again.
+    let claims = match live.epoch == entered.history.since {
+        true => start::claims(&*components.bus, &plan, &live)?,
+        false => Vec::new(),
+    };
     tracing::info!(
         pipeline = %pipeline.name, token = entered.token.0, generation = entered.generation, restored = restored.epoch.0,
         replay = replay.len(), "started"
@@ -129,6 +134,7 @@ pub fn run(
         restored: restored.positions.clone(),
         replay,
         live: live.clone(),
+        claims,
         gaps: entered.history.accepted_gaps.clone(),
         template,
         layout,

@@ -26,6 +26,8 @@ pub struct Minter {
     settings: Settings,
     delay_ms: Vec<i64>,
     positions: Positions,
+    /// What the first binding has to lift.
+    claims: Vec<Lift>,
     /// Delivered but not bound, by source partition.
     waiting: BTreeMap<Feed, VecDeque<Delivered>>,
     waiting_records: u64,
@@ -38,13 +40,15 @@ pub struct Minter {
 }
 
 impl Minter {
-    /// A minter that goes on behind `positions`. `delay_ms[source]` is the watermark delay of each source.
+    /// A minter that goes on behind `positions`. `delay_ms[source]` is the watermark delay of each source, `claims` what partitions have
+    /// claimed before what it binds first.
     #[must_use]
-    pub fn new(settings: Settings, delay_ms: Vec<i64>, positions: Positions) -> Self {
+    pub fn new(settings: Settings, delay_ms: Vec<i64>, positions: Positions, claims: Vec<Lift>) -> Self {
         Self {
             settings,
             delay_ms,
             positions,
+            claims,
             waiting: BTreeMap::new(),
             waiting_records: 0,
             waiting_bytes: 0,
@@ -163,7 +167,7 @@ impl Minter {
             epoch: self.positions.epoch.next(),
             closed_at: WallTime(now.0.max(self.positions.closed_at.0 + 1)),
             watermark: before,
-            lifts: lifts.collect(),
+            lifts: std::mem::take(&mut self.claims).into_iter().chain(lifts).collect(),
             ranges,
             controls,
         };

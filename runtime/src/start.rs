@@ -3,7 +3,7 @@
 mod restore;
 mod topics;
 
-pub use restore::{Restored, check_sources, fold, restore, skip_gaps};
+pub use restore::{Restored, check_sources, claims, fold, restore, skip_gaps};
 pub use topics::{check_features, ensure, journal_topic, layout, sinks, sources};
 
 use crate::bus::{Appended, Marker, Offset, Token, TopicId};

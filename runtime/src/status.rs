@@ -28,6 +28,9 @@ pub struct Status {
     pub checkpoint: Option<Epoch>,
     /// The checkpoint being written.
     pub checkpoint_pending: Option<Epoch>,
+    /// Offsets still to be read; `None` before every partition has told where it ends.
+    #[serde(default)]
+    pub lag: Option<u64>,
     /// The pipeline's watermark, if it has one yet.
     pub watermark_ms: Option<i64>,
     /// The partition that holds the watermark back: `topic[partition]`.

@@ -3,7 +3,7 @@
 
 mod told;
 
-use crate::binding::{Binding, Control, Feed, Positions, SourcePartition};
+use crate::binding::{Binding, Control, Feed, Lift, Positions, SourcePartition};
 use crate::blocked::Blocked;
 use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
@@ -42,6 +42,8 @@ pub struct Begin {
     pub replay: Vec<Binding>,
     /// Where the live part begins.
     pub live: Positions,
+    /// What partitions have claimed of event time before the generation, to be lifted to in the first binding.
+    pub claims: Vec<Lift>,
     /// Gaps in the bus that an operator accepted.
     pub gaps: Vec<(Feed, Offset, Offset)>,
     /// Pattern of new manifests.
@@ -113,7 +115,8 @@ impl Steering {
     #[must_use]
     pub fn new(mut begin: Begin) -> Self {
         let delays: Vec<i64> = begin.plan.sources().map(|s| s.delay_ms).collect();
-        let minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone());
+        let claims = std::mem::take(&mut begin.claims);
+        let minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone(), claims);
         let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
         let mut checkpoints =

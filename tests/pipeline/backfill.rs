@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 
 /// Payments of each user in ten seconds, corrected for three.
 #[job(team = "fraud")]
-fn tally(flow: &Flow) -> Result<()> {
+pub(crate) fn tally(flow: &Flow) -> Result<()> {
     let windows = flow.read::<Payment>()?.key_by(|p| p.user.clone()).window(tumbling(secs(10)).lateness(secs(3)));
     windows.aggregate("tally", count()).to(topic("fraud.tallies"));
     Ok(())
 }
 
-const PARTITIONS: u32 = 3;
-const SECONDS: u64 = 150;
+pub(crate) const PARTITIONS: u32 = 3;
+pub(crate) const SECONDS: u64 = 150;
 /// When all windows that count are over.
-const END: u64 = 1_000;
+pub(crate) const END: u64 = 1_000;
 
 /// The payments of a partition: mostly in order, some late enough to correct a result, some too late.
-fn seconds(partition: u32) -> impl Iterator<Item = u64> {
+pub(crate) fn seconds(partition: u32) -> impl Iterator<Item = u64> {
     (0..SECONDS).map(move |i| match (i + u64::from(partition)) % 11 {
         3 => i.saturating_sub(6),
         7 => i.saturating_sub(12),
@@ -31,7 +31,7 @@ fn seconds(partition: u32) -> impl Iterator<Item = u64> {
 }
 
 /// By user and window: how many, after all corrections.
-fn tallies(records: &[Record]) -> BTreeMap<(String, i64), i64> {
+pub(crate) fn tallies(records: &[Record]) -> BTreeMap<(String, i64), i64> {
     let mut tallies = BTreeMap::new();
     for record in records {
         let row: serde_json::Value = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
@@ -44,7 +44,7 @@ fn tallies(records: &[Record]) -> BTreeMap<(String, i64), i64> {
 }
 
 /// Which records were late, by their bytes.
-fn late(records: &[Record]) -> Vec<(String, String)> {
+pub(crate) fn late(records: &[Record]) -> Vec<(String, String)> {
     let text = |bytes: &Option<bytes::Bytes>| String::from_utf8(bytes.as_ref().unwrap().to_vec()).unwrap();
     let mut late: Vec<_> = records.iter().map(|r| (text(&r.key), text(&r.value))).collect();
     late.sort_unstable();

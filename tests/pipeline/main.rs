@@ -3,6 +3,7 @@
 //! the bus fails on demand. Nothing waits for a clock: every wait is for a condition, with a bound.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
+mod archive;
 mod backfill;
 mod chain;
 mod clients;

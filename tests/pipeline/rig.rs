@@ -1,8 +1,11 @@
 //! What the scenarios are told with: a bus in a file, pipelines that run on it, and patience.
 
 use crate::unruly_bus::UnrulyBus;
-use distributary::{Event, Flow, Job, Timestamp, job, run, topic};
+use distributary::job::TierOf;
+use distributary::{Event, Flow, Timestamp, job, run, topic};
+use distributary_connectors::archived::ArchivedBus;
 use distributary_connectors::kafka::{KafkaBus, KafkaSettings};
+use distributary_connectors::lake::{TableSink, TableSpec};
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
@@ -206,6 +209,31 @@ impl Rig {
         }
     }
 
+    /// Creates a topic whose records [`Rig::forgets`] takes.
+    pub(crate) fn forgetful(&self, name: &str, partitions: u32) {
+        let spec = TopicSpec::new(name, partitions);
+        let retention_ms = Some(1).filter(|_| self.calm.features().upkeep_on_call);
+        self.create(&TopicSpec { retention_ms, ..spec });
+    }
+
+    /// Retention takes what is older than `before`; on Kafka, where it is asked for by offset, of partition 0 only.
+    pub(crate) fn forgets(&self, topic: &str, before: WallTime) {
+        if self.calm.features().upkeep_on_call {
+            self.calm.maintain(before).unwrap();
+        } else {
+            let id = self.id(topic);
+            let first = self.calm.offset_at(id, 0, before).unwrap();
+            self.calm.truncate_journal(id, first.unwrap_or(self.calm.offsets(id).unwrap()[0].end)).unwrap();
+        }
+        assert!(self.calm.offsets(self.id(topic)).unwrap()[0].log_start > Offset(0), "nothing is forgotten");
+    }
+
+    /// The bus as a pipeline sees it: what is forgotten is read from archives.
+    pub(crate) fn archived(&self) -> ArchivedBus {
+        let settings = self.settings.clone();
+        ArchivedBus::new(self.bus.clone(), move || run::open_lake(&settings))
+    }
+
     /// Creates a topic that keeps everything.
     pub(crate) fn topic(&self, name: &str, partitions: u32) -> TopicId {
         self.create(&TopicSpec { retention_ms: None, ..TopicSpec::new(name, partitions) })
@@ -226,12 +254,12 @@ impl Rig {
     }
 
     /// Starts a job as `run` does.
-    pub(crate) fn start(&self, job: Job) -> Running {
-        self.start_with(job, |_| {})
+    pub(crate) fn start(&self, of: impl Into<TierOf>) -> Running {
+        self.start_with(of, |_| {})
     }
 
     /// Starts a job with options.
-    pub(crate) fn start_with(&self, job: Job, change: impl FnOnce(&mut StartOptions)) -> Running {
+    pub(crate) fn start_with(&self, of: impl Into<TierOf>, change: impl FnOnce(&mut StartOptions)) -> Running {
         let mut options = StartOptions {
             incarnation: u128::from(self.starts.fetch_add(1, Ordering::SeqCst)) + 1,
             request: StartRequest::Resume,
@@ -239,11 +267,11 @@ impl Rig {
             minting: Minting::Timed,
         };
         change(&mut options);
-        let pipeline = run::pipeline(job);
+        let pipeline = run::pipeline(of);
         let seen = Arc::new(Seen::default());
         let to = seen.clone();
         let components = Components {
-            bus: self.bus.clone(),
+            bus: Arc::new(self.archived()),
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             connect: self.connect(),
@@ -265,15 +293,20 @@ impl Rig {
     }
 
     /// Starts a job that must not run, and says why it does not.
-    pub(crate) fn refusal(&self, job: Job) -> Error {
-        self.start(job).end()
+    pub(crate) fn refusal(&self, of: impl Into<TierOf>) -> Error {
+        self.start(of).end()
     }
 
     fn connect(&self) -> Arc<distributary_runtime::pipeline::Connect> {
-        let (bus, memory) = (self.bus.clone(), self.memory.clone());
+        let (bus, memory, settings) = (self.bus.clone(), self.memory.clone(), self.settings.clone());
         Arc::new(move |_, sinks: &[&SinkNode], topics: &Topics| -> Result<Arc<dyn LaneGroup>> {
             match sinks.first().map(|sink| &sink.target) {
                 Some(SinkTarget::Topic { .. }) => Ok(topic_sinks(bus.clone(), sinks, topics)),
+                Some(SinkTarget::Table { name, event_time, columns }) => {
+                    let (store, lake) = run::open_lake(&settings)?;
+                    let spec = TableSpec::new(name, &format!("{lake}{name}"), event_time, columns.clone())?;
+                    Ok(Arc::new(TableSink::new(spec, store)))
+                }
                 _ => Ok(Arc::new(memory.clone())),
             }
         })
@@ -313,9 +346,14 @@ impl Rig {
 
     /// The same, by partition.
     pub(crate) fn by_partition(&self, topic: &str) -> Vec<(u32, Vec<Record>)> {
+        self.by_partition_of(&*self.calm, topic)
+    }
+
+    /// The same, as far back as this bus goes.
+    pub(crate) fn by_partition_of(&self, bus: &dyn Bus, topic: &str) -> Vec<(u32, Vec<Record>)> {
         let id = self.id(topic);
         let read = |at: &PartitionOffsets| {
-            let mut consumer = self.calm.consumer(id, &[(at.partition, at.log_start)]).unwrap();
+            let mut consumer = bus.consumer(id, &[(at.partition, at.log_start)]).unwrap();
             let (mut records, mut position) = (Vec::new(), at.log_start);
             while position < at.end {
                 for batch in consumer.poll(Duration::from_millis(100)).unwrap() {
@@ -325,7 +363,7 @@ impl Rig {
             }
             (at.partition, records)
         };
-        self.calm.offsets(id).unwrap().iter().map(read).collect()
+        bus.readable(id).unwrap().iter().map(read).collect()
     }
 
     /// Whether a checkpoint of the job says that everything on the topic has been read, and all results of it are visible.

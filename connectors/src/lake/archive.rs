@@ -11,14 +11,14 @@ use super::scan;
 use super::store::{TableStore, failed, unavailable};
 use super::view::is_missing;
 use delta_kernel::Snapshot;
-use delta_kernel::arrow::array::{Array, AsArray, BinaryArray, ListArray, RecordBatch, StructArray};
+use delta_kernel::arrow::array::{Array, AsArray, BinaryArray, Int64Array, ListArray, RecordBatch, StructArray};
 use delta_kernel::arrow::datatypes::{Int32Type, Int64Type};
 use delta_kernel::parquet::arrow::ProjectionMask;
 use delta_kernel::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use distributary_runtime::bus::{Header, Offset, Record, Topic};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::table::{Column, ColumnType};
-use distributary_runtime::time::WallTime;
+use distributary_runtime::time::{EventTime, WallTime};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,8 +34,15 @@ const PREFIX: &str = "archive.";
 /// Records that are read at once.
 const BATCH: usize = 2_048;
 /// What of a row is read back.
-const READ: [&str; 6] =
-    ["record.partition", "record.offset", "record.timestamp_ms", "record.key", "record.value", "record.headers"];
+const READ: [&str; 7] = [
+    "record.partition",
+    "record.offset",
+    "record.timestamp_ms",
+    "record.key",
+    "record.value",
+    "record.headers",
+    "record.watermark_ms",
+];
 
 /// The name of the table that archives a topic.
 #[must_use]
@@ -52,7 +59,7 @@ pub fn archived_by(table: &str) -> Option<&str> {
 /// The column [`RECORD`].
 #[must_use]
 pub fn record_column() -> Column {
-    let header = vec![Column::required("name", ColumnType::Binary), Column::required("value", ColumnType::Text)];
+    let header = vec![Column::required("name", ColumnType::Text), Column::required("value", ColumnType::Binary)];
     let headers = ColumnType::List { element: Box::new(ColumnType::Struct(header)), nullable: false };
     let fields = vec![
         Column::required("partition", ColumnType::Int32).comment("partition of the topic"),
@@ -131,7 +138,7 @@ impl Archive {
         let least = positions.values().min().map_or(i64::MAX, |offset| offset.0.cast_signed());
         let files = self.files.iter().filter(|(_, reach)| reach.offset >= least);
         let files = files.map(|(file, _)| file.path.clone()).collect();
-        ArchiveReader { store: self.store.clone(), url: self.url.clone(), positions, files, open: None }
+        ArchiveReader { store: self.store.clone(), url: self.url.clone(), positions, files, path: String::new(), open: None }
     }
 
     /// The first offset whose record's timestamp is at or after `at`; `None` when there is none here.
@@ -139,13 +146,35 @@ impl Archive {
     /// # Errors
     /// The store failed, or a file cannot be read.
     pub fn offset_at(&self, partition: u32, at: WallTime) -> Result<Option<Offset>> {
-        let mut reader = self.read(BTreeMap::from([(partition, Offset(0))]));
-        let late = self.files.iter().filter(|(_, reach)| reach.timestamp_ms >= at.0);
-        reader.files = late.map(|(file, _)| file.path.clone()).collect();
-        while let Some(mut batch) = reader.next()? {
-            let records = batch.remove(&partition).unwrap_or_default();
-            if let Some(record) = records.iter().find(|record| record.timestamp >= at) {
-                return Ok(Some(record.offset));
+        let first = self.first(partition, |reach| reach.timestamp_ms >= at.0, |rows, row| rows.timestamps[row] >= at.0);
+        Ok(first?.map(|(offset, _)| offset))
+    }
+
+    /// The greatest event time of the records before the first one from `offset` on.
+    ///
+    /// # Errors
+    /// The store failed, or a file cannot be read.
+    pub fn watermark(&self, partition: u32, offset: Offset) -> Result<Option<EventTime>> {
+        let from = offset.0.cast_signed();
+        let first = self.first(partition, |reach| reach.offset >= from, |rows, row| rows.offsets[row] >= from);
+        Ok(first?.and_then(|(_, watermark)| watermark))
+    }
+
+    /// The first record of a partition that is wanted, in the files where it may be: its offset, and the greatest event time before it.
+    fn first(
+        &self,
+        partition: u32,
+        may_have: impl Fn(&Reach) -> bool,
+        wanted: impl Fn(&Rows<'_>, usize) -> bool,
+    ) -> Result<Option<(Offset, Option<EventTime>)>> {
+        let files = self.files.iter().filter(|(_, reach)| may_have(reach)).map(|(file, _)| file.path.clone());
+        let mut reader = ArchiveReader { files: files.collect(), ..self.read(BTreeMap::new()) };
+        while let Some(batch) = reader.batch()? {
+            let rows = reader.rows(&batch)?;
+            let found = (0..batch.num_rows()).find(|row| rows.position(*row).0 == partition && wanted(&rows, *row));
+            if let Some(row) = found {
+                let watermark = rows.watermarks.is_valid(row).then(|| EventTime(rows.watermarks.value(row)));
+                return Ok(Some((rows.position(row).1, watermark)));
             }
         }
         Ok(None)
@@ -183,7 +212,9 @@ pub struct ArchiveReader {
     /// Where each partition that is wanted goes on.
     positions: BTreeMap<u32, Offset>,
     files: VecDeque<String>,
-    open: Option<(String, ParquetRecordBatchReader)>,
+    /// The file that is read.
+    path: String,
+    open: Option<ParquetRecordBatchReader>,
 }
 
 impl ArchiveReader {
@@ -192,20 +223,8 @@ impl ArchiveReader {
     /// # Errors
     /// The store failed, or a file cannot be read.
     pub fn next(&mut self) -> Result<Option<BTreeMap<u32, Vec<Record>>>> {
-        let (path, reader) = match &mut self.open {
-            Some(open) => open,
-            None => match self.files.pop_front() {
-                Some(path) => self.open.insert((path.clone(), open(&self.store, &self.url, &path)?)),
-                None => return Ok(None),
-            },
-        };
-        let Some(batch) = reader.next() else {
-            self.open = None;
-            return Ok(Some(BTreeMap::new()));
-        };
-        let damaged = |what: String| Error::Damaged { object: format!("{}{path}", self.url), what };
-        let batch = batch.map_err(|e| damaged(e.to_string()))?;
-        let rows = Rows::of(&batch).ok_or_else(|| damaged("it holds no records of an archive".into()))?;
+        let Some(batch) = self.batch()? else { return Ok(None) };
+        let rows = self.rows(&batch)?;
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
         for row in 0..batch.num_rows() {
             let (partition, offset) = rows.position(row);
@@ -214,6 +233,25 @@ impl ArchiveReader {
             records.entry(partition).or_default().push(rows.record(row, offset));
         }
         Ok(Some(records))
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.open.as_mut().and_then(Iterator::next) {
+                return batch.map(Some).map_err(|e| self.damaged(&e.to_string()));
+            }
+            let Some(path) = self.files.pop_front() else { return Ok(None) };
+            self.open = Some(open(&self.store, &self.url, &path)?);
+            self.path = path;
+        }
+    }
+
+    fn rows<'a>(&self, batch: &'a RecordBatch) -> Result<Rows<'a>> {
+        Rows::of(batch).ok_or_else(|| self.damaged("it holds no records of an archive"))
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::Damaged { object: format!("{}{}", self.url, self.path), what: what.into() }
     }
 }
 
@@ -232,6 +270,7 @@ struct Rows<'a> {
     partitions: &'a [i32],
     offsets: &'a [i64],
     timestamps: &'a [i64],
+    watermarks: &'a Int64Array,
     keys: &'a BinaryArray,
     values: &'a BinaryArray,
     headers: &'a ListArray,
@@ -245,6 +284,7 @@ impl<'a> Rows<'a> {
             partitions: record.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.values(),
             offsets: longs("offset")?,
             timestamps: longs("timestamp_ms")?,
+            watermarks: record.column_by_name("watermark_ms")?.as_primitive_opt::<Int64Type>()?,
             keys: record.column_by_name("key")?.as_binary_opt::<i32>()?,
             values: record.column_by_name("value")?.as_binary_opt::<i32>()?,
             headers: record.column_by_name("headers")?.as_list_opt::<i32>()?,

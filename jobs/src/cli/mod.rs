@@ -5,6 +5,7 @@
 //! error. Exit status: 0, or 1 (something failed; the same call may succeed later), 2 (it cannot go on as it stands), 3
 //! (another incarnation owns the pipeline).
 
+mod backfill;
 mod checkpoint;
 mod completion;
 mod context;
@@ -78,6 +79,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Backfill(backfill::Args),
     Plan(plan::Args),
     #[command(subcommand)]
     Topic(topic::Command),
@@ -101,6 +103,7 @@ impl Command {
     fn run(self, context: &Context<'_>) -> Result<ExitCode> {
         match self {
             Self::Run(args) => args.run(context),
+            Self::Backfill(args) => args.run(context),
             Self::Plan(args) => args.run(context),
             Self::Topic(command) => command.run(context),
             Self::Lag(args) => args.run(context),

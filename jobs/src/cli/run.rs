@@ -1,10 +1,11 @@
 //! `run`: a pipeline, until it is told to stop or cannot go on.
 
 use super::context::Context;
+use super::backfill::CatchingUp;
 use super::liveness::Alive;
 use super::status::{StatusFile, Told};
 use super::{logging, metrics_server, process, supervisor};
-use crate::{Error, Result, run};
+use crate::{Error, Result, archive, run};
 use distributary_runtime::engine;
 use distributary_runtime::journal::StartRequest;
 use distributary_runtime::pipeline::{Minting, StartOptions};
@@ -13,13 +14,38 @@ use distributary_runtime::report::Reports;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::time::{Clock, SystemClock};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Run a job, until SIGINT or SIGTERM asks it to stop (a second one ends it at once).
 ///
 /// It goes on where it stopped or crashed. Stopping is a last checkpoint.
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    how: How,
+    /// Begin a new generation of results, from the oldest records on the bus.
+    #[arg(long)]
+    from_zero: bool,
+    /// Go on under a changed plan: states of the same name and types are kept, new ones begin empty. The old binary must have
+    /// stopped in order.
+    #[arg(long, conflicts_with = "from_zero")]
+    adopt_plan: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+        let request = match (self.from_zero, self.adopt_plan) {
+            (true, _) => StartRequest::FromZero,
+            (false, true) => StartRequest::AdoptPlan,
+            (false, false) => StartRequest::Resume,
+        };
+        self.how.run(context, request)
+    }
+}
+
+/// What it takes to run a job, however it begins.
+#[derive(clap::Args)]
+pub(super) struct How {
     /// The job. One with tables beside other sinks runs as two processes, a tier each; this one starts them again when they die.
     job: String,
     /// Only this tier, in this process.
@@ -28,13 +54,6 @@ pub(super) struct Args {
     /// Stop when standard input ends, which whoever started this process holds.
     #[arg(long, hide = true, requires = "tier")]
     supervised: bool,
-    /// Begin a new generation of results, from the oldest records on the bus.
-    #[arg(long)]
-    from_zero: bool,
-    /// Go on under a changed plan: states of the same name and types are kept, new ones begin empty. The old binary must have
-    /// stopped in order.
-    #[arg(long, conflicts_with = "from_zero")]
-    adopt_plan: bool,
     /// Go on although records were lost to retention before they were read; the gap is noted in the journal.
     #[arg(long)]
     accept_gap: bool,
@@ -50,8 +69,8 @@ pub(super) struct Args {
     metrics: Option<String>,
 }
 
-impl Args {
-    pub(super) fn run(self, context: &Context<'_>) -> Result<ExitCode> {
+impl How {
+    pub(super) fn run(self, context: &Context<'_>, request: StartRequest) -> Result<ExitCode> {
         process::abort_on_panic();
         let pipelines = match self.tier {
             Some(tier) => context.pipelines_of(context.job(&self.job)?, Some(tier))?,
@@ -61,7 +80,7 @@ impl Args {
         let all = pipelines.iter().map(|of| self.settings(context, of.tier, is_alone)).collect::<Result<Vec<_>>>()?;
         logging::start(&all[0].log)?;
         let ([of], [settings]) = (&pipelines[..], &all[..]) else {
-            return supervisor::run(&pipelines, !self.from_zero && !self.adopt_plan);
+            return supervisor::run(&pipelines, request == StartRequest::Resume);
         };
         // From the first moment on: a stop that comes while the pipeline starts is kept until it runs.
         let (reports, inbox) = Reports::new();
@@ -76,6 +95,14 @@ impl Args {
         }
 
         let pipeline = run::pipeline(*of);
+        if matches!(request, StartRequest::FromZero | StartRequest::From(_))
+            && let Some(topic) = archive::archived_topic(&engine::plan(&pipeline)?)
+        {
+            return Err(Error::refused(
+                format!("{}: a new generation would take the place of the archive of topic `{topic}`, which holds what the bus no longer has", pipeline.name),
+                "go on with it (`run`); or begin another: delete the table's folder and the topics of the pipeline first",
+            ));
+        }
         let mut components = run::components(&pipeline.name, settings)?;
         let metrics = match settings.metrics_listen {
             Some(address) => Some(metrics_server::start(address, components.metrics.clone())?),
@@ -87,7 +114,13 @@ impl Args {
         let _alive = Alive::hold(&settings.data_dir, &pipeline.name)?;
         let file = StatusFile::of(&settings.data_dir, &pipeline.name);
         file.clear()?;
+        let progress = Mutex::new(matches!(request, StartRequest::From(_)).then(CatchingUp::default));
         components.status = Arc::new(move |status| {
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if progress.as_mut().is_some_and(|catching_up| catching_up.is_over(status.lag)) {
+                *progress = None;
+                tracing::info!(pipeline = %status.pipeline, "has caught up, and goes on live");
+            }
             let told = Told { pid: std::process::id(), at: SystemClock.now(), metrics, status: status.clone() };
             if let Err(error) = file.write(&told) {
                 tracing::warn!(%error, "`why` will not know how things stand");
@@ -96,11 +129,7 @@ impl Args {
 
         let options = StartOptions {
             incarnation: incarnation()?,
-            request: match (self.from_zero, self.adopt_plan) {
-                (true, _) => StartRequest::FromZero,
-                (false, true) => StartRequest::AdoptPlan,
-                (false, false) => StartRequest::Resume,
-            },
+            request,
             accept_gap: self.accept_gap,
             minting: Minting::Timed,
         };

@@ -84,7 +84,7 @@ impl Model {
             positions.feeds.insert(feed(number), positions.of(feed(number)));
             partition.known = true;
         }
-        let minter = Minter::new(settings(), delay_ms.to_vec(), positions.clone());
+        let minter = Minter::new(settings(), delay_ms.to_vec(), positions.clone(), Vec::new());
         let (delay_ms, in_flight) = (delay_ms.to_vec(), VecDeque::new());
         Self { minter, folded: positions, partitions, delay_ms, now: 1_000, monotonic_ms: 0, in_flight }
     }
@@ -246,7 +246,7 @@ fn piece(records: u64) -> Delivered {
 #[test]
 fn an_epoch_closes_when_it_is_due_or_full_and_there_is_room() {
     let ms = Duration::from_millis;
-    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default());
+    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default(), Vec::new());
     assert_eq!(minter.turn(ms(999)), Turn::Wait(ms(1)));
     assert_eq!(minter.turn(ms(1_000)), Turn::Mint);
     minter.delivered(piece(1));
@@ -266,7 +266,7 @@ fn an_epoch_closes_when_it_is_due_or_full_and_there_is_room() {
 /// One partition with a long backlog beside one that trickles: both are in every epoch.
 #[test]
 fn a_partition_that_runs_ahead_does_not_starve_another() {
-    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default());
+    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default(), Vec::new());
     for n in 0..20 {
         minter.delivered(Delivered { from: Offset(n * 4), upto: Offset(n * 4 + 4), ..piece(4) });
     }
@@ -279,7 +279,7 @@ fn a_partition_that_runs_ahead_does_not_starve_another() {
 /// Behind the last record stands a control record: it is never bound, and yet nothing is left to be read.
 #[test]
 fn what_no_binding_takes_is_passed_when_the_partition_is_drained() {
-    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default());
+    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default(), Vec::new());
     minter.delivered(piece(3));
     minter.drained(feed(0), Offset(4), Duration::ZERO);
     assert_eq!(minter.passed(feed(0), Offset(0)), Offset(0), "three records wait");

@@ -1,7 +1,7 @@
 //! What a pipeline goes on from: the newest checkpoint that is whole, the bindings behind it, and whether the bus still holds what they
 //! name.
 
-use crate::binding::{Binding, Feed, PartitionPosition, Positions, SourcePartition};
+use crate::binding::{Binding, Feed, Lift, PartitionPosition, Positions, SourcePartition};
 use crate::bus::{Bus, BusError, Offset, PartitionOffsets, TopicId};
 use crate::error::{Error, Result};
 use crate::journal::{Checkpoint, History};
@@ -66,6 +66,27 @@ fn first_from(bus: &dyn Bus, topic: TopicId, there: PartitionOffsets, resume: Of
     }
     let readable = bus.readable(topic)?;
     Ok(readable.iter().find(|at| at.partition == there.partition).map_or(there.log_start, |at| at.log_start))
+}
+
+/// What the partitions claimed of event time before the records that a generation begins with, as far as the bus no longer has those: what
+/// was late when it came is late again.
+///
+/// # Errors
+/// The bus failed.
+pub fn claims(bus: &dyn Bus, plan: &Plan, begins_at: &Positions) -> Result<Vec<Lift>> {
+    let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
+    let mut lifts = Vec::new();
+    for (feed, at) in &begins_at.feeds {
+        let SourcePartition::Bus { topic, partition } = feed.partition else { continue };
+        let there = bus.offsets(topic)?.into_iter().find(|there| there.partition == partition);
+        if there.is_none_or(|there| at.resume >= there.log_start) {
+            continue;
+        }
+        let delay = delays.get(usize::from(feed.source)).copied().unwrap_or(0);
+        let before = bus.event_time_before(topic, partition, at.resume)?;
+        lifts.extend(before.map(|time| Lift { feed: *feed, to: time.minus_ms(delay) }));
+    }
+    Ok(lifts)
 }
 
 /// What a pipeline goes on from.

@@ -35,11 +35,16 @@ impl Steering {
         metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
         metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
         for (feed, partition) in &self.partitions {
-            let read = self.minter.passed(*feed, self.minter.positions().of(*feed).resume);
-            let lag = self.ends.get(feed).map_or(0, |end| end.0.saturating_sub(read.0));
+            let lag = self.lag(*feed);
             partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
             partition.blocked_seconds.set(self.blocked.lasts(*feed, self.uptime()).as_secs_f64());
         }
+    }
+
+    /// Records of a partition that are still to be read.
+    fn lag(&self, feed: Feed) -> u64 {
+        let read = self.minter.passed(feed, self.minter.positions().of(feed).resume);
+        self.ends.get(&feed).map_or(0, |end| end.0.saturating_sub(read.0))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -56,6 +61,7 @@ impl Steering {
             full: !self.minter.has_room(),
             checkpoint: self.checkpoints.newest(),
             checkpoint_pending: self.checkpoints.pending(),
+            lag: positions.feeds.keys().map(|feed| self.ends.get(feed).map(|_| self.lag(*feed))).sum(),
             watermark_ms: Some(positions.watermark().0).filter(|w| *w != i64::MIN),
             slowest,
             blocked: self.blocked.iter().map(|(feed, since)| self.blocked_partition(feed, since)).collect(),
