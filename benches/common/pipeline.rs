@@ -143,7 +143,7 @@ impl Pipeline {
     ) -> Self {
         let sources = engine::plan(&pipeline).map(|plan| plan.sources().map(|s| s.topic.clone()).collect()).unwrap_or_default();
         let metrics = components.metrics.clone();
-        let options = StartOptions { incarnation, request, accept_gap: false, minting: Minting::Timed };
+        let options = StartOptions { incarnation, request, until: None, accept_gap: false, minting: Minting::Timed };
         let (reports, inbox) = Reports::new();
         let to = reports.clone();
         let thread = std::thread::spawn(move || {

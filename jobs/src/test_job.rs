@@ -229,8 +229,13 @@ impl TestJob {
 
     fn start(&mut self) {
         self.starts += 1;
-        let options =
-            StartOptions { incarnation: self.starts, request: StartRequest::Resume, accept_gap: false, minting: Minting::Sealed };
+        let options = StartOptions {
+            incarnation: self.starts,
+            request: StartRequest::Resume,
+            until: None,
+            accept_gap: false,
+            minting: Minting::Sealed,
+        };
         for tier in &mut self.tiers {
             let (pipeline, components, settings) = (tier.pipeline.clone(), tier.components.clone(), self.settings.clone());
             let (reports, inbox) = Reports::new();

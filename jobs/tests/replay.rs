@@ -321,7 +321,7 @@ impl World {
             metrics: Metrics::new("test"),
             status: Arc::new(|_| {}),
         };
-        let options = StartOptions { incarnation: self.incarnations, request, accept_gap, minting };
+        let options = StartOptions { incarnation: self.incarnations, request, until: None, accept_gap, minting };
         let pipeline = distributary::run::pipeline(job);
         let (reports, inbox) = Reports::new();
         let to = reports.clone();

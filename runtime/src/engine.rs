@@ -1,7 +1,7 @@
 //! Runs one pipeline in this process: from its plan to its end.
 
-use crate::binding::{Binding, BindingLog, Positions};
-use crate::bus::{Bus, TopicId, TopicSpec};
+use crate::binding::{Binding, BindingLog, Feed, Positions};
+use crate::bus::{Bus, Offset, TopicId, TopicSpec};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::graph::{Graph, Worker};
@@ -86,6 +86,14 @@ pub fn run(
     start::skip_gaps(&mut live, &entered.history.accepted_gaps);
     live.closed_at = live.closed_at.max(entered.history.last_closed_at);
     start::check_sources(&*components.bus, &plan, &topics, &restored.positions, &live)?;
+    let until = match options.until {
+        Some(until) => {
+            let ends = start::beginning(&*components.bus, &plan, &topics, Some(until))?;
+            // What is bound is read again, wherever reading ends.
+            ends.into_iter().map(|(feed, end)| (feed, end.max(live.of(feed).resume))).collect()
+        }
+        None => BTreeMap::new(),
+    };
     // They stand in the first binding: until there is one, a start looks again.
     let claims = match live.epoch == entered.history.since {
         true => start::claims(&*components.bus, &plan, &live)?,
@@ -135,6 +143,7 @@ pub fn run(
         replay,
         live: live.clone(),
         claims,
+        until: until.clone(),
         gaps: entered.history.accepted_gaps.clone(),
         template,
         layout,
@@ -158,6 +167,7 @@ pub fn run(
         start: restored.epoch.next(),
         positions: restored.positions,
         live,
+        until,
         manifest: newest,
         lanes: Mutex::new(lanes),
         durable,
@@ -213,6 +223,7 @@ struct Shared {
     start: Epoch,
     positions: Positions,
     live: Positions,
+    until: BTreeMap<Feed, Offset>,
     manifest: Option<Manifest>,
     lanes: Mutex<Vec<(String, u32, OpenLane)>>,
     durable: Arc<Durable>,
@@ -386,6 +397,13 @@ impl Worker for Place {
             topic: self.shared.topics.get(&node.topic)?.clone(),
             resume: of(&self.shared.positions).into_iter().map(|(p, at)| (p, (at.resume, at.watermark))).collect(),
             live_from: of(&self.shared.live).into_iter().map(|(p, at)| (p, at.resume)).collect(),
+            until: self
+                .shared
+                .until
+                .iter()
+                .filter(|(f, _)| f.source == source)
+                .map(|(f, at)| (f.partition.number(), *at))
+                .collect(),
             worker: (self.index, self.peers),
             settings: self.shared.settings.clone(),
             reports: self.shared.reports.clone(),

@@ -9,7 +9,7 @@ use crate::plan::SinkNode;
 use crate::sink::LaneGroup;
 use crate::state::CheckpointStore;
 use crate::status::Status;
-use crate::time::Clock;
+use crate::time::{Clock, WallTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub struct StartOptions {
     pub incarnation: u128,
     /// Resume, or begin a new generation.
     pub request: StartRequest,
+    /// Stop in order when everything before this time, by the timestamps of the records, has been read.
+    pub until: Option<WallTime>,
     /// Go on behind records that retention has taken, and write that down in the journal.
     pub accept_gap: bool,
     /// Who closes epochs.

@@ -3,7 +3,7 @@
 mod restore;
 mod topics;
 
-pub use restore::{Restored, check_sources, claims, fold, restore, skip_gaps};
+pub use restore::{Restored, beginning, check_sources, claims, fold, restore, skip_gaps};
 pub use topics::{check_features, ensure, journal_topic, layout, sinks, sources};
 
 use crate::bus::{Appended, Marker, Offset, Token, TopicId};
@@ -15,7 +15,7 @@ use crate::layout::{self as layouts, Adoption, Layout};
 use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
 use crate::plan::{Plan, SinkNode};
 use crate::sink::LaneContext;
-use restore::{beginning, gaps, read_checkpoint};
+use restore::{gaps, read_checkpoint};
 use std::ops::Range;
 
 /// How a pipeline is to be opened, seen before anything is written.

@@ -44,6 +44,8 @@ pub struct Begin {
     pub live: Positions,
     /// What partitions have claimed of event time before the generation, to be lifted to in the first binding.
     pub claims: Vec<Lift>,
+    /// Where reading ends; nothing when it does not.
+    pub until: BTreeMap<Feed, Offset>,
     /// Gaps in the bus that an operator accepted.
     pub gaps: Vec<(Feed, Offset, Offset)>,
     /// Pattern of new manifests.
@@ -240,6 +242,9 @@ impl Steering {
             failpoint::set_recovering(false);
             self.begin.components.metrics.recovery_seconds.set(self.begin.began.elapsed().as_secs_f64());
         }
+        if self.has_read_all() {
+            self.stopping.get_or_insert(None);
+        }
         match self.begin.minting {
             _ if self.stopping == Some(None) => self.mint_last(),
             _ if self.stopping.is_some() => None,
@@ -265,6 +270,12 @@ impl Steering {
             self.save(self.replayed.clone());
         }
         binding
+    }
+
+    /// Whether this incarnation reads up to a place, and all that is in front of it is bound.
+    fn has_read_all(&self) -> bool {
+        let is_read = |feed: Feed| self.minter.passed(feed, self.minter.positions().of(feed).resume);
+        !self.begin.until.is_empty() && self.begin.until.iter().all(|(feed, until)| is_read(*feed) >= *until)
     }
 
     fn is_checkpoint_due(&self) -> bool {

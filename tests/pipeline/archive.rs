@@ -2,7 +2,7 @@
 //! gives the results of one that was there all the time.
 
 use crate::backfill::{END, PARTITIONS, SECONDS, late, seconds, tallies, tally};
-use crate::rig::{Payment, Rig, assert_says, header, on_each_bus, payment_in};
+use crate::rig::{Payment, Rig, assert_says, by_generation, copies, header, ids, on_each_bus, payment_in};
 use distributary::job::TierOf;
 use distributary::{Flow, Result, job};
 use distributary_connectors::lake::TableView;
@@ -106,6 +106,46 @@ fn a_job_that_comes_late_gives_what_one_gives_that_was_always_there() {
         }
         keeping.stop();
     });
+}
+
+/// What is late by what came before the time from which a backfill reads is late in it too; and it can end where it is told to.
+#[test]
+fn a_backfill_begins_and_ends_where_it_is_told_to() {
+    let mut rig = Rig::new();
+    rig.settings.idle_after_ms = 100;
+    rig.forgetful("payments", PARTITIONS);
+    let (keeping, running) = (rig.start(KEEPS), rig.start(tally));
+    // The first of partition 0 is ahead of all: what comes then is late, up to its second.
+    let ahead = |id, second: i64| NewRecord { timestamp: WallTime(second * 1_000), ..payment_in(0, id) };
+    rig.publish("payments", vec![ahead(50, 10), ahead(20, 11), ahead(30, 12), ahead(60, 13), ahead(70, 14)]);
+    rig.publish("payments", (10..20).map(|id| payment_in(1, id)).collect());
+    wait_until("all is read", || rig.has_read(KEPT, "payments") && rig.has_read("fraud.tally", "payments"));
+    running.stop();
+    keeping.stop();
+    assert_eq!(late(&rig.all("fraud.tally.late")).len(), 2);
+    rig.forgets("payments", WallTime(16_000));
+    assert_eq!(rig.by_partition("payments")[0].1.len(), 0);
+
+    let running = rig.start_with(tally, |options| {
+        (options.request, options.until) = (StartRequest::From(WallTime(11_000)), Some(WallTime(14_000)));
+    });
+    running.ends();
+    let second = |records: Vec<Record>| by_generation(records).1;
+    assert_eq!(second(rig.all("fraud.tally.late")).len(), 2, "the first record is not read, but what it claimed is known");
+
+    // Each record once, whatever the pieces are that it is read in.
+    let read = |from: Option<i64>, until: i64| {
+        let running = rig.start_with(copies, |options| {
+            options.request = from.map_or(StartRequest::Resume, |from| StartRequest::From(WallTime(from)));
+            options.until = Some(WallTime(until));
+        });
+        running.ends();
+        ids(&rig.all("fraud.copies"))
+    };
+    assert_eq!(read(Some(11_000), 14_000), [11, 12, 13, 20, 30, 60]);
+    assert_eq!(read(None, 15_000), [11, 12, 13, 14, 20, 30, 60, 70]);
+    assert_eq!(read(None, 15_000), [11, 12, 13, 14, 20, 30, 60, 70]);
+    assert_eq!(read(None, 99_000), [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 60, 70]);
 }
 
 #[test]

@@ -263,6 +263,7 @@ impl Rig {
         let mut options = StartOptions {
             incarnation: u128::from(self.starts.fetch_add(1, Ordering::SeqCst)) + 1,
             request: StartRequest::Resume,
+            until: None,
             accept_gap: false,
             minting: Minting::Timed,
         };
@@ -405,6 +406,11 @@ impl Running {
         self.reports.halt();
         // What a crashed process would have said does not matter.
         let _ = self.wait();
+    }
+
+    /// Waits until it ends by itself, in order.
+    pub(crate) fn ends(mut self) {
+        self.wait().unwrap_or_else(|error| panic!("it should have ended in order: {error}"));
     }
 
     /// Waits until it ends by itself, and says why.

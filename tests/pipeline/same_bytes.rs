@@ -161,7 +161,8 @@ fn really_run(job: TierOf, topic: &str, records: Vec<NewRecord>) -> (Rig, u128) 
     let pipeline = run::pipeline(job);
     let components = run::components(&pipeline.name, &rig.settings).unwrap();
     let (reports, inbox) = Reports::new();
-    let options = StartOptions { incarnation: 1, request: StartRequest::Resume, accept_gap: false, minting: Minting::Timed };
+    let options =
+        StartOptions { incarnation: 1, request: StartRequest::Resume, until: None, accept_gap: false, minting: Minting::Timed };
     std::thread::scope(|scope| {
         let to = reports.clone();
         let running = scope.spawn(|| engine::run(&pipeline, &components, &rig.settings, &options, (to, inbox)));

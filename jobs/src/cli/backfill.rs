@@ -34,12 +34,11 @@ impl Args {
     }
 }
 
-fn date(text: &str) -> Result<WallTime, String> {
+pub(super) fn date(text: &str) -> Result<WallTime, String> {
     let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
     let at = text.parse::<Timestamp>().ok().or_else(|| day().map(|day| day.timestamp()));
-    at.map(|at| WallTime(at.as_millisecond())).ok_or_else(|| {
-        "write a day as 2026-01-31, or a time as 2026-01-31T12:00:00Z".to_string()
-    })
+    at.map(|at| WallTime(at.as_millisecond()))
+        .ok_or_else(|| "write a day as 2026-01-31, or a time as 2026-01-31T12:00:00Z".to_string())
 }
 
 /// How far a backfill is, told from what is still to be read.

@@ -1,7 +1,7 @@
 //! `run`: a pipeline, until it is told to stop or cannot go on.
 
+use super::backfill::{CatchingUp, date};
 use super::context::Context;
-use super::backfill::CatchingUp;
 use super::liveness::Alive;
 use super::status::{StatusFile, Told};
 use super::{logging, metrics_server, process, supervisor};
@@ -12,7 +12,7 @@ use distributary_runtime::pipeline::{Minting, StartOptions};
 use distributary_runtime::plan::Tier;
 use distributary_runtime::report::Reports;
 use distributary_runtime::settings::Settings;
-use distributary_runtime::time::{Clock, SystemClock};
+use distributary_runtime::time::{Clock, SystemClock, WallTime};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +54,10 @@ pub(super) struct How {
     /// Stop when standard input ends, which whoever started this process holds.
     #[arg(long, hide = true, requires = "tier")]
     supervised: bool,
+    /// Stop in order when everything before this time has been read, by the timestamps of the records: a day (2026-01-31, UTC) or a time
+    /// of RFC 3339.
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    to: Option<WallTime>,
     /// Go on although records were lost to retention before they were read; the gap is noted in the journal.
     #[arg(long)]
     accept_gap: bool,
@@ -99,7 +103,10 @@ impl How {
             && let Some(topic) = archive::archived_topic(&engine::plan(&pipeline)?)
         {
             return Err(Error::refused(
-                format!("{}: a new generation would take the place of the archive of topic `{topic}`, which holds what the bus no longer has", pipeline.name),
+                format!(
+                    "{}: a new generation would take the place of the archive of topic `{topic}`, which holds what the bus no longer has",
+                    pipeline.name
+                ),
                 "go on with it (`run`); or begin another: delete the table's folder and the topics of the pipeline first",
             ));
         }
@@ -130,6 +137,7 @@ impl How {
         let options = StartOptions {
             incarnation: incarnation()?,
             request,
+            until: self.to,
             accept_gap: self.accept_gap,
             minting: Minting::Timed,
         };

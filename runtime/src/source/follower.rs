@@ -76,7 +76,7 @@ impl<D: Data> Follower<D> {
         let (topic, owned, reports) = (running.topic.spec.name.clone(), running.worker, running.reports.clone());
         let watermarks = running.resume.iter().map(|(p, (_, w))| (*p, *w)).collect();
         let ahead = Ahead::default();
-        let reader = Reader { running, source, decode, sender, activator, ahead: ahead.clone() };
+        let reader = Reader { running, source, decode, sender, activator, ahead: ahead.clone(), told_end: None };
         spawn("reader", &reports, move || reader.run());
         Self {
             source,
@@ -99,11 +99,11 @@ impl<D: Data> Follower<D> {
     }
 
     pub(super) fn assign(&mut self, binding: &Binding, capabilities: [Capability<Epoch>; 2]) {
-        let lifts = binding.lifts.iter().filter(|l| l.feed.source == self.source).copied().collect();
+        let lifts: Vec<_> = binding.lifts.iter().filter(|l| l.feed.source == self.source).copied().collect();
         let (me, peers) = self.owned;
         let mine = |r: &&Range| r.feed.source == self.source && r.feed.partition.number() as usize % peers == me;
         let ranges: VecDeque<_> = binding.ranges.iter().filter(mine).map(|r| (*r, 0)).collect();
-        if !ranges.is_empty() {
+        if !ranges.is_empty() || !lifts.is_empty() {
             self.work.push_back(Work { epoch: binding.epoch, capabilities, lifts, ranges });
         }
     }

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::scheduling::SyncActivator;
 
 /// How long a poll waits for news before the reader looks after its other duties.
@@ -21,6 +21,8 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 /// Pause after a bus that did not answer, and its doubling's end.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often it is told that a partition is read to where reading ends: no older may be what its idleness is known by.
+const TELL_END: Duration = Duration::from_secs(1);
 /// Some records of a partition without a gap, decoded.
 pub(super) struct Chunk<D> {
     pub(super) partition: u32,
@@ -53,6 +55,8 @@ pub(super) struct Reader<D> {
     pub(super) sender: Sender<Chunk<D>>,
     pub(super) activator: SyncActivator,
     pub(super) ahead: Ahead,
+    /// When partitions that are read to their end were last told of.
+    pub(super) told_end: Option<Instant>,
 }
 
 impl<D: Data> Reader<D> {
@@ -81,10 +85,10 @@ impl<D: Data> Reader<D> {
         &mut self,
         consumer: &mut Option<Box<dyn Consumer>>,
         positions: &mut BTreeMap<u32, Offset>,
-        looked_at: &mut Option<std::time::Instant>,
+        looked_at: &mut Option<Instant>,
     ) -> Result<()> {
         let interval = Duration::from_millis(self.running.settings.metadata_interval_ms);
-        if looked_at.is_none_or(|at: std::time::Instant| at.elapsed() >= interval) {
+        if looked_at.is_none_or(|at: Instant| at.elapsed() >= interval) {
             self.look_for_partitions(consumer, positions)?;
             *looked_at = Some(monotonic());
         }
@@ -95,12 +99,21 @@ impl<D: Data> Reader<D> {
                 consumer.insert(self.running.bus.consumer(self.running.topic.id, &positions)?)
             }
         };
-        consumer.pause(&self.ahead.full(self.running.settings.read_ahead_bytes));
+        let read = self.read_to_their_end(positions);
+        if self.told_end.is_none_or(|at| at.elapsed() >= TELL_END) {
+            self.told_end = Some(monotonic());
+            for (partition, position) in &read {
+                self.running.reports.send(Report::Drained { feed: self.feed(*partition), position: *position });
+            }
+        }
+        let full = self.ahead.full(self.running.settings.read_ahead_bytes);
+        consumer.pause(&full.into_iter().chain(read.into_iter().map(|(partition, _)| partition)).collect::<Vec<_>>());
         let batches = consumer.poll(POLL_WAIT)?;
         // To wake a reader and a worker costs more than to carry a record: some may gather, but nobody waits who is behind.
         let gather =
             batches.iter().any(|batch| !batch.records.is_empty()) && batches.iter().all(|batch| batch.position >= batch.end);
         for batch in batches {
+            let batch = self.within(batch);
             let from = positions.insert(batch.partition, batch.position).unwrap_or(batch.position);
             self.deliver(batch, from);
         }
@@ -125,7 +138,8 @@ impl<D: Data> Reader<D> {
                 "begin a new generation: `run --from-zero`",
             ));
         };
-        for partition in (0..now.spec.partitions).filter(|p| self.running.owns(*p)) {
+        let is_read = |p: &u32| self.running.owns(*p) && (self.running.until.is_empty() || self.running.until.contains_key(p));
+        for partition in (0..now.spec.partitions).filter(is_read) {
             if let Entry::Vacant(new) = positions.entry(partition) {
                 tracing::info!(topic = %name, partition, "reading an added partition from its beginning");
                 new.insert(Offset(0));
@@ -135,6 +149,22 @@ impl<D: Data> Reader<D> {
             }
         }
         Ok(())
+    }
+
+    /// The partitions that have been read to where reading ends, and that place.
+    fn read_to_their_end(&self, positions: &BTreeMap<u32, Offset>) -> Vec<(u32, Offset)> {
+        let until = |partition: &u32| self.running.until.get(partition);
+        positions.iter().filter(|(p, at)| until(p).is_some_and(|until| until <= *at)).map(|(p, at)| (*p, *at)).collect()
+    }
+
+    /// What of a batch lies in front of where reading ends.
+    fn within(&self, mut batch: Batch) -> Batch {
+        if let Some(until) = self.running.until.get(&batch.partition) {
+            batch.records.truncate(batch.records.partition_point(|record| record.offset < *until));
+            batch.position = batch.position.min(*until);
+            batch.end = batch.end.min(*until);
+        }
+        batch
     }
 
     fn deliver(&self, batch: Batch, from: Offset) {

@@ -17,6 +17,8 @@ pub struct RunningSource {
     pub resume: BTreeMap<u32, (Offset, Watermark)>,
     /// Where the live part begins: nothing before it is minted again.
     pub live_from: BTreeMap<u32, Offset>,
+    /// Where reading ends, by partition; nothing when it does not.
+    pub until: BTreeMap<u32, Offset>,
     /// This worker, and how many there are: partition p is followed by worker p % peers.
     pub worker: (usize, usize),
     /// Bounds and intervals.

@@ -13,7 +13,10 @@ use crate::time::{Epoch, WallTime};
 
 /// Where a new generation starts: at the oldest record of every partition on the bus, or at the first one at or after a time, which may be
 /// in an archive.
-pub(super) fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallTime>) -> Result<Vec<(Feed, Offset)>> {
+///
+/// # Errors
+/// The bus failed.
+pub fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallTime>) -> Result<Vec<(Feed, Offset)>> {
     let mut positions = Vec::new();
     for source in plan.sources() {
         let Some(topic) = topics.get(&source.topic) else { continue };
