@@ -26,8 +26,12 @@ pub(crate) const TEAM: &str = "archive";
 const DOC: &str = "Keeps every record of its topic in a table, for as long as nobody deletes it.";
 
 /// The job that archives the topic of an event type.
-pub(crate) fn job<E: Event>() -> Job {
-    Job::new(E::TOPIC, TEAM, DOC, |flow| flow.archive::<E>())
+pub(crate) const fn job<E: Event>() -> Job {
+    Job::new(E::TOPIC, TEAM, DOC, archive::<E>)
+}
+
+fn archive<E: Event>(flow: &Flow<'_>) -> Result<()> {
+    flow.archive::<E>()
 }
 
 /// The jobs that archive what these jobs read: one for each topic whose events have a subject.

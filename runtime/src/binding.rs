@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-/// Where records enter. Backfill, recalled records and deletions enter like any other data.
+/// Where records enter. Recalled records and deletions enter like any other data. A backfill reads the partitions of the bus: what an archive
+/// holds has the place that it had there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SourcePartition {
     /// A partition of a topic on the bus.
@@ -18,7 +19,7 @@ pub enum SourcePartition {
         /// Its partition.
         partition: u32,
     },
-    /// A slice of an archive table.
+    /// Has its number in the journal's format; nothing writes it.
     Archive {
         /// Number of the slice.
         slice: u32,

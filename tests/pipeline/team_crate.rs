@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A cold build on a busy machine.
-const BUILD_MAX: Duration = Duration::from_secs(600);
 const CANARY: &str = "canary-9e2d";
 /// That of the workspace, so that registry crates are not built again; our own are, and then quickly.
 const PROFILE: [&str; 8] = [
@@ -50,7 +48,6 @@ fn cargo(command: &str) {
     let done = cargo.env("CARGO_TARGET_DIR", target()).output().expect("cargo runs");
     let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
     assert!(done.status.success(), "cargo {command}: {said}");
-    assert!(began.elapsed() < BUILD_MAX);
     println!("cargo {command}: {:.1?}", began.elapsed());
 }
 

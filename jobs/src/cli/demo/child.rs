@@ -26,12 +26,18 @@ pub(super) struct Running {
 impl Running {
     /// Runs a tier of a job of this binary, where `place` says, with these settings and no others.
     pub(super) fn start(of: TierOf, place: &Settings, settings: &[(&str, u64)]) -> Result<Self> {
+        Self::command(&["run"], of, place, settings)
+    }
+
+    /// As [`Running::start`], by another command than `run`.
+    pub(super) fn command(words: &[&str], of: TierOf, place: &Settings, settings: &[(&str, u64)]) -> Result<Self> {
         let log = place.data_dir.join(format!("{of}.log"));
         let failed = |source| Error::Io { what: format!("starting {of}"), source };
         let file = File::options().create(true).append(true).open(&log).map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
-            .args(["run", &of.job.to_string(), "--tier", &of.tier.to_string(), "--config", "/dev/null", "--data-dir"])
+            .args(words)
+            .args([&of.job.to_string(), "--tier", &of.tier.to_string(), "--config", "/dev/null", "--data-dir"])
             .arg(&place.data_dir);
         command.args(["--set", &format!("bus={}", place.bus_url())]);
         for (name, value) in settings {
@@ -66,10 +72,15 @@ impl Running {
     }
 
     /// Asks it to stop, and waits for its last checkpoint.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(super) fn stop(self) -> Result<()> {
         ask_to_stop(&self.child);
+        self.ends(STOP_MAX)
+    }
+
+    /// Waits until it has ended in order.
+    pub(super) fn ends(mut self, within: Duration) -> Result<()> {
         let began = monotonic();
-        while began.elapsed() < STOP_MAX {
+        while began.elapsed() < within {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(self.died(&status.to_string())),
@@ -77,7 +88,7 @@ impl Running {
                 Err(source) => return Err(Error::Io { what: format!("stopping {}", self.of), source }),
             }
         }
-        Err(self.died(&format!("it did not stop within {} s", STOP_MAX.as_secs())))
+        Err(self.died(&format!("it did not stop within {} s", within.as_secs())))
     }
 
     fn died(&self, how: &str) -> Error {

@@ -12,15 +12,16 @@ use super::process::on_stop_signal;
 use super::standing::Standing;
 use super::{payments, why};
 use crate::job::TierOf;
-use crate::jobs::{Alert, balance, velocity};
+use crate::jobs::{Alert, Payment, balance, velocity};
 use crate::payments::{Generated, PaymentOptions, Payments};
-use crate::{Error, Result, run};
+use crate::{Error, Event as _, Result, Timestamp, archive, run};
 use child::Running;
+use distributary_connectors::lake;
 use distributary_runtime::bus::{Bus, Consumer, NewRecord, Offset, TopicSpec};
 use distributary_runtime::plan::Tier;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::state::CheckpointStore;
-use distributary_runtime::time::{Clock, SystemClock};
+use distributary_runtime::time::{Clock, SystemClock, WallTime};
 use oracle::{Difference, Oracle};
 use results::{Results, is_addition, read};
 use stage::{Stage, Voice};
@@ -35,7 +36,12 @@ const JOBS: [TierOf; 3] = [
     TierOf { job: velocity, tier: Tier::Batch },
     TierOf { job: balance, tier: Tier::Stream },
 ];
+/// Runs beside them, and keeps what the bus will forget.
+const ARCHIVE: TierOf = TierOf { job: archive::job::<Payment>(), tier: Tier::Batch };
+/// How long the bus keeps the payments.
+const KEPT: Duration = Duration::from_secs(24 * 3_600);
 const PARTITIONS: u32 = 4;
+const PAYMENTS: &str = Payment::TOPIC;
 const ALERTS: &str = "demo.alerts";
 /// Alerts that are shown one by one in a turn; the others are counted.
 const SHOWN_MAX: usize = 3;
@@ -152,8 +158,10 @@ struct Demo {
 impl Demo {
     fn open(settings: Settings, options: Options, interrupted: Arc<AtomicBool>) -> Result<Self> {
         let bus = run::open_bus(&settings)?;
-        for name in ["payments", ALERTS] {
-            if !bus.create_topic(&TopicSpec::new(name, PARTITIONS))? {
+        for name in [PAYMENTS, ALERTS] {
+            let spec = TopicSpec::new(name, PARTITIONS);
+            let retention_ms = if name == PAYMENTS { Some(KEPT.as_millis() as u64) } else { spec.retention_ms };
+            if !bus.create_topic(&TopicSpec { retention_ms, ..spec })? {
                 let what = format!("topic `{name}` exists on {}", bus.describe());
                 return Err(Error::refused(what, "give the demo an empty folder (or none), and a bus of its own"));
             }
@@ -178,9 +186,10 @@ impl Demo {
 
     fn play(mut self) -> Result<Verdict> {
         let Options { seconds, rate, seed } = self.options;
-        let payments = self.options.payments(SystemClock.now().0);
+        let start = SystemClock.now();
+        let payments = self.options.payments(start.0);
         self.stage
-            .line("Distributary: payments flow in, two jobs in three processes watch them, and all are killed on the way.")?;
+            .line("Distributary: payments flow in, two jobs in three processes watch them, one archives them, and all are killed on the way.")?;
         self.stage.line("")?;
         let [count, bad, twice, late] = [payments.count, payments.bad(), payments.duplicates(), payments.late()].map(grouped);
         let folder = self.settings.data_dir.display().to_string();
@@ -214,7 +223,32 @@ impl Demo {
         }
         self.look_for_alerts()?;
         self.stage.say(Voice::Plain, "stop", "all have saved a last checkpoint and stopped")?;
+        self.backfill(start)?;
         self.sum_up(&oracle)
+    }
+
+    /// The bus forgets the payments, and the table of alerts is written anew from the archive.
+    fn backfill(&mut self, start: WallTime) -> Result<()> {
+        if self.bus.features().upkeep_on_call {
+            let gone = self.bus.maintain(WallTime(SystemClock.now().0 + 2 * KEPT.as_millis() as i64))?;
+            self.stage.say(Voice::Loud, "retention", format_args!("the bus has forgotten {} records", grouped(gone)))?;
+        }
+        let archived = results::table(&self.settings, &lake::archive_of(PAYMENTS))?.map_or(0, |view| view.rows());
+        self.stage.say(Voice::Plain, "archive", format_args!("holds {} payments, good and bad", grouped(archived)))?;
+        let of = JOBS[1];
+        let [from, to] =
+            [start, WallTime(SystemClock.now().0 + KEPT.as_millis() as i64)].map(|at| Timestamp::from_millis(at.0).to_string());
+        let words = ["backfill", "--from", &from, "--to", &to];
+        let running = Running::command(&words, of, &self.settings, &BATCH_SETTINGS)?;
+        self.stage.say(
+            Voice::Loud,
+            "backfill",
+            format_args!("{of} (process {}), as a new generation of its table", running.pid()),
+        )?;
+        let began = self.stage.elapsed();
+        running.ends(CATCH_UP_MAX)?;
+        let took = (self.stage.elapsed() - began).as_secs_f64();
+        self.stage.say(Voice::Plain, "backfill", format_args!("done in {took:.1} s, the process's start and end included"))
     }
 
     /// Publishes the payments from a thread of its own; the oracle takes each in on the way.
@@ -227,7 +261,7 @@ impl Demo {
                 oracle.take(&payment);
                 NewRecord::from(payment)
             });
-            payments::write(&*bus, "payments", records, Some(rate), |n| {
+            payments::write(&*bus, PAYMENTS, records, Some(rate), |n| {
                 published.fetch_add(n, Ordering::Relaxed);
             })?;
             Ok(oracle)
@@ -237,7 +271,7 @@ impl Demo {
     }
 
     fn start(&mut self, word: &str) -> Result<()> {
-        for of in JOBS {
+        for of in JOBS.into_iter().chain([ARCHIVE]) {
             let settings = if of.tier == Tier::Batch { &BATCH_SETTINGS[..] } else { &SETTINGS };
             let running = Running::start(of, &self.settings, settings)?;
             self.stage.say(Voice::Loud, word, format_args!("{of} (process {})", running.pid()))?;
@@ -291,6 +325,7 @@ impl Demo {
 
     fn waiting(&self) -> Result<Vec<(TierOf, u64)>> {
         JOBS.iter()
+            .chain([&ARCHIVE])
             .map(|of| {
                 let lags = Standing::of(*of, &*self.bus, &self.store)?.lags(&*self.bus)?;
                 Ok((*of, lags.iter().map(|lag| lag.records).sum()))
@@ -300,7 +335,7 @@ impl Demo {
 
     /// How many alerts the table has, and at which version.
     fn in_table(&self) -> Result<Option<(u64, u64)>> {
-        Ok(results::table(&self.settings)?.map(|view| (view.rows(), view.version)))
+        Ok(results::table(&self.settings, results::TABLE)?.map(|view| (view.rows(), view.version)))
     }
 
     fn tell(&mut self) -> Result<()> {
@@ -341,7 +376,11 @@ impl Demo {
         let difference = results.compare(oracle);
         results.lines(oracle).iter().try_for_each(|line| self.stage.line(line))?;
         let Difference { lost, duplicated } = difference;
-        self.stage.line(format_args!("lost={lost} duplicated={duplicated} kills={} seed={}", JOBS.len(), self.options.seed))?;
+        self.stage.line(format_args!(
+            "lost={lost} duplicated={duplicated} kills={} seed={}",
+            JOBS.len() + 1,
+            self.options.seed
+        ))?;
         if difference == Difference::default() {
             return Ok(Verdict::Exact);
         }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 const BALANCES: &str = "demo.balance";
-const TABLE: &str = "alerts/";
+pub(super) const TABLE: &str = "alerts";
 
 /// See the module.
 pub(super) struct Results {
@@ -29,10 +29,11 @@ pub(super) struct Results {
     rows: BTreeMap<Alert, i64>,
 }
 
-/// The table of alerts; `None` as long as there is none.
-pub(super) fn table(settings: &Settings) -> Result<Option<TableView>> {
+/// A table; `None` as long as there is none.
+pub(super) fn table(settings: &Settings, name: &str) -> Result<Option<TableView>> {
     let (store, lake) = run::open_lake(settings)?;
-    let url = lake.join(TABLE).map_err(|e| Error::refused(format!("{lake}: {e}"), "give the demo another folder"))?;
+    let url =
+        lake.join(&format!("{name}/")).map_err(|e| Error::refused(format!("{lake}: {e}"), "give the demo another folder"))?;
     TableView::open(&store, &url)
 }
 
@@ -52,7 +53,7 @@ impl Results {
         })?;
         let dead_letters = jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, *job)?))).collect::<Result<_>>()?;
         let mut lines = Vec::new();
-        if let Some(view) = table(settings)? {
+        if let Some(view) = table(settings, TABLE)? {
             view.write_rows(&mut lines)?;
         }
         let mut rows = BTreeMap::new();
