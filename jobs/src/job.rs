@@ -1,7 +1,7 @@
 //! A job as data: its name, its team, and the function that builds it.
 
-use crate::Result;
 use crate::flow::Flow;
+use crate::{Result, archive};
 use distributary_runtime::plan::Tier;
 use std::fmt;
 
@@ -94,10 +94,10 @@ pub struct TierOf {
 }
 
 impl TierOf {
-    /// Its name within the team.
+    /// Its name within the team, by which commands find it; of an archive, which is no team's, the whole.
     #[must_use]
     pub fn short(&self) -> String {
-        format!("{}{}", self.job.name(), self.suffix())
+        if self.job.team() == archive::TEAM { self.to_string() } else { format!("{}{}", self.job.name(), self.suffix()) }
     }
 
     fn suffix(&self) -> &'static str {

@@ -53,11 +53,16 @@ pub fn tiers(job: Job) -> Result<Vec<TierOf>> {
     Ok(if tiers.is_empty() { vec![job.into()] } else { tiers })
 }
 
-/// Opens the bus that the settings name.
+/// Opens the bus that the settings name, with the archives in the lake that they name.
 ///
 /// # Errors
 /// The URL is of no kind that is known here, or the bus cannot be opened.
 pub fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
+    let of = settings.clone();
+    Ok(Arc::new(ArchivedBus::new(open_plain_bus(settings)?, move || open_lake(&of))))
+}
+
+fn open_plain_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let url = settings.bus_url();
     if let Some(brokers) = url.strip_prefix("kafka://") {
         return Ok(Arc::new(KafkaBus::connect(kafka(brokers, settings)?, Arc::new(SystemClock))?));
@@ -152,8 +157,7 @@ fn open_table(target: &SinkTarget, settings: &Settings) -> Result<TableSink> {
 /// # Errors
 /// Bus or store cannot be opened.
 pub fn components(pipeline: &str, settings: &Settings) -> Result<Components> {
-    let of = settings.clone();
-    let bus: Arc<dyn Bus> = Arc::new(ArchivedBus::new(open_bus(settings)?, move || open_lake(&of)));
+    let bus = open_bus(settings)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Ok(Components {
         store: open_store(settings)?,

@@ -421,11 +421,40 @@ fn metrics_are_served_while_a_job_runs() {
 }
 
 #[test]
+fn an_archive_is_run_like_a_job_and_a_backfill_reads_it() {
+    let cli = Cli::new();
+    cli.ok("payments generate --events 300");
+    assert!(cli.ok("--help").contains("archive.TOPIC"));
+    assert!(cli.ok("plan archive.payments").contains("table archive.payments"));
+    assert!(!cli.ok("lag").contains("archive.payments"), "it has not been started");
+    let short = "--set batch.epoch_interval_ms=100 --set batch.idle_epoch_ms=100";
+    let archive = cli.start(&format!("run archive.payments {short}"));
+    until("it has a journal", || cli.ok("topic list").contains("archive.payments.batch.journal"));
+    cli.caught_up("archive.payments");
+    archive.signal("-TERM");
+    assert_eq!(archive.end().0, Some(0));
+    assert!(cli.ok("lag").contains("archive.payments.batch"));
+    assert_eq!(cli.json("table show archive.payments --json")["rows"], 300);
+    let (status, refused) = cli.refused("run archive.payments --from-zero");
+    assert!(status == 2 && refused.contains("which holds what the bus no longer has"), "{refused}");
+    assert!(cli.refused("backfill archive.payments --from 2026-01-01").1.contains("which holds what the bus no longer has"));
+    assert!(cli.refused("backfill purchases --from yesterday").1.contains("write a day as 2026-01-31"));
+
+    cli.ok(&format!("backfill purchases --from 2020-01-01 --to 2100-01-01 {short}"));
+    let rows = cli.json("table show purchases --json")["rows"].as_u64().unwrap();
+    assert!(rows > 200, "{rows}");
+    cli.ok(&format!("backfill purchases --from 2020-01-01 --to 2100-01-01 {short}"));
+    assert_eq!(cli.json("table show purchases --json")["rows"], rows, "a new generation takes the place of the one before");
+    cli.ok(&format!("run purchases --to 2100-01-01 {short}"));
+    assert_eq!(cli.json("table show purchases --json")["rows"], rows);
+}
+
+#[test]
 fn the_demo_ends_exactly() {
     let cli = Cli::new();
     let shown = cli.ok("demo --seconds 6 --rate 1000 --seed 3");
     assert!(shown.contains("kill -9") && shown.contains("restart"), "{shown}");
-    assert!(shown.ends_with("lost=0 duplicated=0 kills=3 seed=3\n"), "{shown}");
+    assert!(shown.ends_with("lost=0 duplicated=0 kills=4 seed=3\n"), "{shown}");
     let (_, refused) = (cli.ok("demo --seconds 4 --rate 200 --data-dir d"), cli.refused("demo --data-dir d"));
     assert!(refused.1.contains("give the demo an empty folder (or none), and a bus of its own"), "{}", refused.1);
 }

@@ -3,13 +3,16 @@
 use super::context::Context;
 use super::out::{Out, grouped, span};
 use super::standing::{Lag, Standing};
-use crate::{Result, run};
+use crate::job::TierOf;
+use crate::{Result, archive, run};
+use distributary_runtime::plan::Tier;
+use distributary_runtime::start;
 use std::process::ExitCode;
 
 /// Show how far jobs are behind, partition by partition. Exact also when they are not running.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The job; without one, every job of this binary.
+    /// The job; without one, every job of this binary, and the archives that have been started.
     job: Option<String>,
     /// One JSON document.
     #[arg(long)]
@@ -25,6 +28,15 @@ impl Args {
         }
         let settings = context.settings()?;
         let (bus, store) = (run::open_bus(&settings)?, run::open_store(&settings)?);
+        if self.job.is_none() {
+            // Of the archives those that have been started.
+            for job in archive::jobs(context.jobs())? {
+                let of = TierOf { job, tier: Tier::Batch };
+                if bus.topic(&start::journal_topic(&of.to_string()))?.is_some() {
+                    pipelines.push(of);
+                }
+            }
+        }
         let mut lags = Vec::new();
         for of in pipelines {
             lags.extend(Standing::of(of, &*bus, &store)?.lags(&*bus)?);

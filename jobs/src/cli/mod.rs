@@ -126,7 +126,8 @@ fn command(jobs: &[Job]) -> clap::Command {
         let doc = job.doc().lines().next().unwrap_or_default();
         format!("\n  {:width$}  {doc}", job.name())
     });
-    Cli::command().after_help(format!("Jobs:{}", lines.collect::<String>()))
+    let archives = "\n\nArchives, one for each topic that a job reads and whose events have a subject: archive.TOPIC";
+    Cli::command().after_help(format!("Jobs:{}{archives}", lines.collect::<String>()))
 }
 
 fn exit_code(error: &Error) -> ExitCode {

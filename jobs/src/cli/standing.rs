@@ -74,9 +74,16 @@ impl Standing {
         let mut lags = Vec::new();
         for source in self.plan.sources() {
             let Some(topic) = bus.topic(&source.topic)? else { continue };
-            for at in bus.offsets(topic.id)? {
-                let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
-                let position = self.positions.feeds.get(&Feed { source: source.source, partition });
+            let mut offsets = bus.offsets(topic.id)?;
+            let position_of = |partition| {
+                let partition = SourcePartition::Bus { topic: topic.id, partition };
+                self.positions.feeds.get(&Feed { source: source.source, partition })
+            };
+            if offsets.iter().any(|at| position_of(at.partition).is_some_and(|position| position.resume < at.log_start)) {
+                offsets = bus.readable(topic.id)?;
+            }
+            for at in offsets {
+                let position = position_of(at.partition);
                 let bound = position.map_or(at.log_start, |p| p.resume);
                 let records = at.end.0.saturating_sub(bound.0.max(at.log_start.0));
                 let first = if records > 0 { first(bus, &topic, &at, bound.max(at.log_start))? } else { First::None };

@@ -6,7 +6,7 @@ mod oracle;
 mod results;
 mod stage;
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::out::grouped;
 use super::process::on_stop_signal;
 use super::standing::Standing;
@@ -223,15 +223,22 @@ impl Demo {
         }
         self.look_for_alerts()?;
         self.stage.say(Voice::Plain, "stop", "all have saved a last checkpoint and stopped")?;
+        let results = Results::read(&*self.bus, &JOBS, &self.settings)?;
         self.backfill(start)?;
-        self.sum_up(&oracle)
+        self.sum_up(&oracle, &results)
     }
 
     /// The bus forgets the payments, and the table of alerts is written anew from the archive.
     fn backfill(&mut self, start: WallTime) -> Result<()> {
         if self.bus.features().upkeep_on_call {
-            let gone = self.bus.maintain(WallTime(SystemClock.now().0 + 2 * KEPT.as_millis() as i64))?;
-            self.stage.say(Voice::Loud, "retention", format_args!("the bus has forgotten {} records", grouped(gone)))?;
+            self.bus.maintain(WallTime(SystemClock.now().0 + 2 * KEPT.as_millis() as i64))?;
+            let payments = context::find_topic(&*self.bus, PAYMENTS)?.id;
+            let left: u64 = self.bus.offsets(payments)?.iter().map(|at| at.end.0 - at.log_start.0).sum();
+            self.stage.say(
+                Voice::Loud,
+                "retention",
+                format_args!("the bus has forgotten the payments: it has {left} of them"),
+            )?;
         }
         let archived = results::table(&self.settings, &lake::archive_of(PAYMENTS))?.map_or(0, |view| view.rows());
         self.stage.say(Voice::Plain, "archive", format_args!("holds {} payments, good and bad", grouped(archived)))?;
@@ -371,10 +378,13 @@ impl Demo {
     }
 
     /// Shows what came out, and compares it.
-    fn sum_up(&mut self, oracle: &Oracle) -> Result<Verdict> {
-        let results = Results::read(&*self.bus, &JOBS, &self.settings)?;
-        let difference = results.compare(oracle);
+    fn sum_up(&mut self, oracle: &Oracle, results: &Results) -> Result<Verdict> {
+        let anew = results::rows(&self.settings)?;
+        let difference = results.compare(oracle) + oracle.compare_alerts(&anew);
         results.lines(oracle).iter().try_for_each(|line| self.stage.line(line))?;
+        let (rows, expected) = (anew.values().sum::<i64>(), oracle.alerts().len());
+        self.stage
+            .line(format_args!("  {rows:>8}  alerts in the table that was written anew from the archive, {expected} expected"))?;
         let Difference { lost, duplicated } = difference;
         self.stage.line(format_args!(
             "lost={lost} duplicated={duplicated} kills={} seed={}",

@@ -37,6 +37,21 @@ pub(super) fn table(settings: &Settings, name: &str) -> Result<Option<TableView>
     TableView::open(&store, &url)
 }
 
+/// The alerts in the table.
+pub(super) fn rows(settings: &Settings) -> Result<BTreeMap<Alert, i64>> {
+    let mut lines = Vec::new();
+    if let Some(view) = table(settings, TABLE)? {
+        view.write_rows(&mut lines)?;
+    }
+    let mut rows = BTreeMap::new();
+    for row in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let row =
+            serde_json::from_slice(row).map_err(|e| Error::Damaged { object: "table alerts".into(), what: e.to_string() })?;
+        *rows.entry(row).or_insert(0) += 1;
+    }
+    Ok(rows)
+}
+
 impl Results {
     pub(super) fn read(bus: &dyn Bus, jobs: &[TierOf], settings: &Settings) -> Result<Self> {
         let (mut alerts, mut balances) = (BTreeMap::new(), BTreeMap::new());
@@ -52,17 +67,7 @@ impl Results {
             }
         })?;
         let dead_letters = jobs.iter().map(|job| Ok((*job, dead_letter::by_cause(bus, *job)?))).collect::<Result<_>>()?;
-        let mut lines = Vec::new();
-        if let Some(view) = table(settings, TABLE)? {
-            view.write_rows(&mut lines)?;
-        }
-        let mut rows = BTreeMap::new();
-        for row in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let row =
-                serde_json::from_slice(row).map_err(|e| Error::Damaged { object: "table alerts".into(), what: e.to_string() })?;
-            *rows.entry(row).or_insert(0) += 1;
-        }
-        Ok(Self { alerts, balances, dead_letters, rows })
+        Ok(Self { alerts, balances, dead_letters, rows: rows(settings)? })
     }
 
     /// What is lost and what is there too often.
