@@ -4,7 +4,7 @@ use bytes::Bytes;
 use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
-use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
+use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::TaskExecutor as _;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
@@ -118,12 +118,27 @@ impl TableStore {
 
     /// An object as a whole.
     pub(super) fn get(&self, url: &Url) -> Result<Bytes> {
+        self.find(url)?.ok_or_else(|| Error::Damaged { object: url.to_string(), what: "it is not there".into() })
+    }
+
+    /// An object as a whole, if it is there.
+    pub(super) fn find(&self, url: &Url) -> Result<Option<Bytes>> {
         let (path, objects) = (path(url)?, self.objects.clone());
-        let got = self.executor.block_on(async move { objects.get(&path).await?.bytes().await });
-        got.map_err(|e| match e {
-            object_store::Error::NotFound { .. } => Error::Damaged { object: url.to_string(), what: "it is not there".into() },
-            e => unavailable(&format!("reading {url}"), &e),
-        })
+        match self.executor.block_on(async move { objects.get(&path).await?.bytes().await }) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(unavailable(&format!("reading {url}"), &e)),
+        }
+    }
+
+    /// Writes an object unless there is one of that name.
+    pub(super) fn create(&self, url: &Url, bytes: Vec<u8>) -> Result<()> {
+        let (path, objects) = (path(url)?, self.objects.clone());
+        let put = self.executor.block_on(async move { objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await });
+        match put {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(e) => Err(unavailable(&format!("creating {url}"), &e)),
+        }
     }
 
     /// Writes an object as a whole; one of that name is replaced.

@@ -2,9 +2,10 @@
 //!
 //! A reader may still be at a version that was the newest `grace` ago, and a writer may be about to commit a file that it has written
 //! ahead. So what goes is only: data files that no version since then has named and that are older, and the log in front of a checkpoint
-//! that was there by then.
+//! that was there by then. The index of a data file goes with it, or when there is no such file; the key of the indexes never does.
 
 use super::store::TableStore;
+use super::subjects::{stem, stem_of_index};
 use super::view::TableView;
 use delta_kernel::object_store::ObjectMeta;
 use distributary_runtime::error::{Error, Result};
@@ -23,9 +24,11 @@ const VERSION_DIGITS: usize = 20;
 pub struct Vacuumed {
     /// Data files.
     pub files: u64,
+    /// Indexes of data files.
+    pub indexes: u64,
     /// Objects of the log.
     pub log_objects: u64,
-    /// Bytes of both.
+    /// Bytes of all these.
     pub bytes: u64,
 }
 
@@ -60,24 +63,34 @@ pub fn vacuum(store: &TableStore, url: &Url, since: WallTime, dry_run: bool) -> 
     let checkpoints = objects.iter().filter(|(name, object)| name.contains(".checkpoint.") && is_old(object));
     let oldest = checkpoints.filter_map(|(name, _)| version_of(name)).max().unwrap_or(0);
 
+    let goes = |name: &str, object: &ObjectMeta| match version_of(name) {
+        Some(version) => version < oldest,
+        None => is_data(name) && is_old(object) && !needed.contains(name),
+    };
+    let stays = objects.iter().filter(|(name, object)| is_data(name) && !goes(name, object)).map(|(name, _)| name);
+    let indexed: BTreeSet<&str> = stays.chain(&needed).map(|name| stem(name)).collect();
+
     let mut gone = Vacuumed::default();
     for (name, object) in &objects {
-        let is_data = !name.starts_with(['_', '.']) && name.ends_with(".parquet");
-        let goes = match version_of(name) {
-            Some(version) => version < oldest,
-            None => is_data && is_old(object) && !needed.contains(name),
-        };
-        if !goes {
+        let index_goes = stem_of_index(name).is_some_and(|stem| is_old(object) && !indexed.contains(stem));
+        if !index_goes && !goes(name, object) {
             continue;
         }
         if !dry_run {
             store.delete(&object.location)?;
         }
-        gone.files += u64::from(is_data);
-        gone.log_objects += u64::from(!is_data);
+        match (index_goes, is_data(name)) {
+            (true, _) => gone.indexes += 1,
+            (false, true) => gone.files += 1,
+            (false, false) => gone.log_objects += 1,
+        }
         gone.bytes += object.size;
     }
     Ok(gone)
+}
+
+fn is_data(name: &str) -> bool {
+    !name.starts_with(['_', '.']) && name.ends_with(".parquet")
 }
 
 /// The version that an object of the log belongs to.
