@@ -323,6 +323,10 @@ fn a_job_with_tables_runs_as_two_processes() {
     assert_eq!(cli.json("table show alerts --json")["rows"], alerts);
     let versions = cli.json("table history alerts --json -n 0");
     assert_eq!((&versions[0]["operation"], versions.as_array().unwrap().len() > 2), (&"CREATE TABLE".into(), true), "{versions}");
+    let corrected = cli.json("table corrected alerts --json --days 0");
+    assert_eq!((&corrected["since_version"], corrected["days"].is_array()), (&0.into(), true), "{corrected}");
+    assert!(cli.ok("table corrected alerts").starts_with("alerts: the log reaches back to version 0, of 2"));
+    assert!(cli.refused("table corrected nix").1.contains("there is no table at file://"));
     assert!(cli.ok("table verify alerts").trim_end().ends_with(": whole"));
     let rows = cli.lines("table show alerts --rows");
     let of = |user: &Value| rows.iter().filter(|row| row["user_id"] == *user).count();

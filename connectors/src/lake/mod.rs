@@ -7,7 +7,7 @@
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
 //! | [`TableView`], [`Verifier`] | a table as a reader sees it: version, columns, rows; whether they are whole |
 //! | [`subject_files`], [`find_subject`] | which files may hold a subject, by their indexes; how many rows do |
-//! | [`history`], [`vacuum`] | the versions there have been; what no reader needs any more goes |
+//! | [`history`], [`corrected`], [`vacuum`] | the versions there have been; what they changed after the fact; what no reader needs any more goes |
 //! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
 //!
 //! In a table's folder:
@@ -27,7 +27,9 @@
 //! Files are never overwritten, and the lanes delete none: what was replaced, and what a commit that failed has left behind, stays until
 //! [`vacuum`].
 
+mod action;
 mod check;
+mod corrected;
 mod create;
 mod decode;
 mod delta;
@@ -51,6 +53,7 @@ mod view;
 mod tests;
 
 pub use check::{Misfit, check_row};
+pub use corrected::{CorrectedDay, Corrections, corrected};
 pub use delta::DeltaLog;
 pub use history::{Version, history};
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};

@@ -4,13 +4,13 @@
 //! ahead. So what goes is only: data files that no version since then has named and that are older, and the log in front of a checkpoint
 //! that was there by then. The index of a data file goes with it, or when there is no such file; the key of the indexes never does.
 
+use super::action::Action;
 use super::store::TableStore;
 use super::subjects::{stem, stem_of_index};
 use super::view::TableView;
 use delta_kernel::object_store::ObjectMeta;
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::time::WallTime;
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use url::Url;
 
@@ -30,18 +30,6 @@ pub struct Vacuumed {
     pub log_objects: u64,
     /// Bytes of all these.
     pub bytes: u64,
-}
-
-/// An action of the log, as far as it matters here.
-#[derive(Deserialize)]
-struct Action {
-    add: Option<Named>,
-    remove: Option<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    path: String,
 }
 
 /// Deletes what no reader of a version that was the newest at `since`, or later, needs. With `dry_run` it only says what that is.
@@ -102,5 +90,5 @@ fn version_of(name: &str) -> Option<u64> {
 /// The data files that a version names: those that came with it, and those that went.
 fn named(store: &TableStore, url: &Url, name: &str) -> Result<Vec<String>> {
     let actions: Vec<Action> = store.lines(url, name)?;
-    Ok(actions.into_iter().flat_map(|action| [action.add, action.remove]).flatten().map(|named| named.path).collect())
+    Ok(actions.into_iter().flat_map(|action| [action.add, action.remove]).flatten().map(|file| file.path).collect())
 }

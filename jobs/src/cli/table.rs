@@ -1,5 +1,6 @@
 //! `table`: the tables of the lake, as their readers see them, and what they no longer need.
 
+mod corrected;
 mod find;
 
 use super::context::Context;
@@ -18,6 +19,7 @@ pub(super) enum Command {
     List(List),
     Show(Show),
     History(History),
+    Corrected(corrected::Corrected),
     Verify(Verify),
     Find(find::Find),
     Vacuum(Vacuum),
@@ -125,6 +127,7 @@ impl Command {
             Self::List(args) => args.run(context, &mut out)?,
             Self::Show(args) => args.run(context, &mut out)?,
             Self::History(args) => args.run(context, &mut out)?,
+            Self::Corrected(args) => args.run(context, &mut out)?,
             Self::Verify(args) => sound = args.run(context, &mut out)?,
             Self::Find(args) => args.run(context, &mut out)?,
             Self::Vacuum(args) => args.run(context, &mut out)?,

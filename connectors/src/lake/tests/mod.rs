@@ -2,6 +2,7 @@
 //! and that its log names nobody. Method: runs written by hand, a store in memory, rows read back from the files that the
 //! log names.
 
+mod corrected;
 mod exactly_once;
 mod faulty;
 mod log;
