@@ -162,7 +162,7 @@ fn of_writers_that_make_a_key_at_once_the_store_takes_one() {
 #[test]
 fn a_key_or_an_index_that_fails_to_be_written_is_written_later() {
     for place in ["_subjects/key", "_subjects/part-"] {
-        for fault in [Fault::Before, Fault::AnswerLost, Fault::AnswerLostThenRetried] {
+        for fault in Fault::ALL {
             let stage = stage(payments());
             let mut lane = stage.lane(0);
             lane.fence(Token(1)).unwrap();
