@@ -1,6 +1,6 @@
 //! The actions of a table's log, as far as we look at them.
 
-use super::store::TableStore;
+use super::store::{AT_ONCE, TableStore};
 use distributary_runtime::error::{Error, Result};
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -74,9 +74,20 @@ pub(super) fn versions(store: &TableStore, url: &Url) -> Result<Vec<u64>> {
     Ok(names.filter_map(|(name, _)| name.strip_suffix(".json")?.parse().ok()).collect())
 }
 
-/// What a version did.
-pub(super) fn actions(store: &TableStore, url: &Url, version: u64) -> Result<Vec<Action>> {
-    store.lines(&folder(url)?, &format!("{version:020}.json"))
+/// Calls `each` with every one of these versions, in order, and what it did.
+pub(super) fn each_version(
+    store: &TableStore,
+    url: &Url,
+    versions: &[u64],
+    mut each: impl FnMut(u64, Vec<Action>),
+) -> Result<()> {
+    let log = folder(url)?;
+    for together in versions.chunks(AT_ONCE) {
+        let names: Vec<_> = together.iter().map(|version| format!("{version:020}.json")).collect();
+        let actions = store.lines(&log, &names)?;
+        together.iter().zip(actions).for_each(|(version, actions)| each(*version, actions));
+    }
+    Ok(())
 }
 
 fn folder(url: &Url) -> Result<Url> {

@@ -6,7 +6,7 @@
 //! were written again, in which as many rows may have been exchanged for others. Versions that only join files (`OPTIMIZE`) change
 //! no row, and do not count.
 
-use super::action::{Action, actions, versions};
+use super::action::{Action, each_version, versions};
 use super::delta::{entries, entry_of};
 use super::store::TableStore;
 use distributary_runtime::error::{Error, Result};
@@ -68,20 +68,19 @@ pub fn corrected(store: &TableStore, url: &Url) -> Result<Corrections> {
     let mut complete: Complete =
         entries(store, url, *first)?.into_iter().filter_map(|(lane, entry)| Some((lane, entry.complete_through?))).collect();
     let mut days = BTreeMap::new();
-    for version in later {
-        let actions = actions(store, url, *version)?;
+    each_version(store, url, later, |version, actions| {
         let at = written_at(&actions);
         for (day, change) in changes(&actions, &mut complete) {
-            let told =
-                CorrectedDay { day, rows_added: 0, rows_removed: 0, rows_rewritten: 0, last_changed: at, version: *version };
+            let told = CorrectedDay { day, rows_added: 0, rows_removed: 0, rows_rewritten: 0, last_changed: at, version };
             let told = days.entry(day).or_insert(told);
             told.rows_added += change.come.saturating_sub(change.go);
             told.rows_removed += change.go.saturating_sub(change.come);
             told.rows_rewritten += change.come.min(change.go);
-            (told.last_changed, told.version) = (at, *version);
+            (told.last_changed, told.version) = (at, version);
         }
-    }
-    let since = written_at(&actions(store, url, *first)?);
+    })?;
+    let mut since = WallTime::default();
+    each_version(store, url, &[*first], |_, actions| since = written_at(&actions))?;
     Ok(Corrections { since_version: *first, since, days: days.into_values().collect() })
 }
 

@@ -1,6 +1,6 @@
 //! The history of a table, as its log tells it.
 
-use super::action::{actions, versions};
+use super::action::{Action, each_version, versions};
 use super::store::TableStore;
 use distributary_runtime::error::Result;
 use distributary_runtime::time::WallTime;
@@ -32,12 +32,14 @@ pub struct Version {
 pub fn history(store: &TableStore, url: &Url, count: usize) -> Result<Vec<Version>> {
     let versions = versions(store, url)?;
     let skip = versions.len().saturating_sub(count);
-    versions[skip..].iter().map(|version| read(store, url, *version)).collect()
+    let mut told = Vec::new();
+    each_version(store, url, &versions[skip..], |version, actions| told.push(tell(version, actions)))?;
+    Ok(told)
 }
 
-fn read(store: &TableStore, url: &Url, number: u64) -> Result<Version> {
+fn tell(number: u64, actions: Vec<Action>) -> Version {
     let mut version = Version { version: number, ..Version::default() };
-    for action in actions(store, url, number)? {
+    for action in actions {
         if let Some(info) = action.commit_info {
             version.at = WallTime(info.timestamp);
             version.operation = info.operation.unwrap_or_default();
@@ -49,5 +51,5 @@ fn read(store: &TableStore, url: &Url, number: u64) -> Result<Version> {
         version.files_removed += u64::from(action.remove.is_some());
         version.epoch = action.txn.map(|txn| txn.version).or(version.epoch);
     }
-    Ok(version)
+    version
 }

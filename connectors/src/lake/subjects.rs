@@ -28,7 +28,9 @@ mod key;
 
 pub use find::{Evidence, Found, SubjectFile, SubjectFiles, find_subject, subject_files};
 
+use super::log::TableFile;
 use super::store::TableStore;
+use bytes::Bytes;
 use delta_kernel::arrow::array::RecordBatch;
 use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::parquet::file::metadata::KeyValue;
@@ -157,17 +159,24 @@ impl SubjectIndex {
         })
     }
 
-    /// The index of a data file; what is wrong with it when it cannot be used.
+    /// The indexes of data files, in their order; what is wrong with one that cannot be used. All are read at once: no more than
+    /// [`AT_ONCE`](super::store::AT_ONCE).
     pub(super) fn read(
         store: &TableStore,
         table: &Url,
-        data_file: &str,
+        data_files: &[TableFile],
         key: Option<&SubjectKey>,
-    ) -> Result<Result<Self, Unusable>> {
-        let object = index_of(data_file);
-        let url = table.join(&object).map_err(|e| Error::Damaged { object: object.clone(), what: e.to_string() })?;
-        let Some(bytes) = store.find(&url)? else { return Ok(Err(Unusable::Missing)) };
-        Ok(key.and_then(|key| Self::decode(&bytes, key)).ok_or(Unusable::Damaged))
+    ) -> Result<Vec<Result<Self, Unusable>>> {
+        let url = |file: &TableFile| {
+            let object = index_of(&file.path);
+            table.join(&object).map_err(|e| Error::Damaged { object, what: e.to_string() })
+        };
+        let found = store.find_all(&data_files.iter().map(url).collect::<Result<Vec<_>>>()?)?;
+        let index = |bytes: Option<Bytes>| {
+            let bytes = bytes.ok_or(Unusable::Missing)?;
+            key.and_then(|key| Self::decode(&bytes, key)).ok_or(Unusable::Damaged)
+        };
+        Ok(found.into_iter().map(index).collect())
     }
 
     /// The columns that counted when it was written.

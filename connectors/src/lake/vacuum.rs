@@ -4,7 +4,7 @@
 //! ahead. So what goes is only: data files that no version since then has named and that are older, and the log in front of a checkpoint
 //! that was there by then. The index of a data file goes with it, or when there is no such file; the key of the indexes never does.
 
-use super::action::Action;
+use super::action::each_version;
 use super::store::TableStore;
 use super::subjects::{stem, stem_of_index};
 use super::view::TableView;
@@ -43,11 +43,13 @@ pub fn vacuum(store: &TableStore, url: &Url, since: WallTime, dry_run: bool) -> 
     let view = TableView::open(store, url)?.ok_or_else(missing)?;
     let is_old = |object: &ObjectMeta| object.last_modified.timestamp_millis() < since.0;
     let mut needed: BTreeSet<String> = view.files.into_iter().map(|file| file.path).collect();
-    for (name, _) in
-        objects.iter().filter(|(name, object)| version_of(name).is_some() && name.ends_with(".json") && !is_old(object))
-    {
-        needed.extend(named(store, url, name)?);
-    }
+    // Of the newer versions, what came with them and what went.
+    let newer = objects.iter().filter(|(name, object)| name.ends_with(".json") && !is_old(object));
+    let newer: Vec<u64> = newer.filter_map(|(name, _)| version_of(name)).collect();
+    each_version(store, url, &newer, |_, actions| {
+        let named = actions.into_iter().flat_map(|action| [action.add, action.remove]).flatten();
+        needed.extend(named.map(|file| file.path));
+    })?;
     let checkpoints = objects.iter().filter(|(name, object)| name.contains(".checkpoint.") && is_old(object));
     let oldest = checkpoints.filter_map(|(name, _)| version_of(name)).max().unwrap_or(0);
 
@@ -85,10 +87,4 @@ fn is_data(name: &str) -> bool {
 fn version_of(name: &str) -> Option<u64> {
     let name = name.strip_prefix(LOG)?;
     name.get(..VERSION_DIGITS).filter(|_| name[VERSION_DIGITS..].starts_with('.'))?.parse().ok()
-}
-
-/// The data files that a version names: those that came with it, and those that went.
-fn named(store: &TableStore, url: &Url, name: &str) -> Result<Vec<String>> {
-    let actions: Vec<Action> = store.lines(url, name)?;
-    Ok(actions.into_iter().flat_map(|action| [action.add, action.remove]).flatten().map(|file| file.path).collect())
 }

@@ -46,7 +46,9 @@ impl<'a> Verifier<'a> {
             let what = format!("it has {} bytes, the log says {}", bytes.len(), file.size_bytes);
             return Ok(Verified::Damaged(what));
         }
-        let index = SubjectIndex::read(self.view.store(), self.view.url(), &file.path, self.key.as_ref())?;
+        let file_alone = std::slice::from_ref(file);
+        let index = SubjectIndex::read(self.view.store(), self.view.url(), file_alone, self.key.as_ref())?.pop();
+        let index = index.unwrap_or(Err(Unusable::Missing));
         Ok(self.read(file, bytes, index).unwrap_or_else(Verified::Damaged))
     }
 

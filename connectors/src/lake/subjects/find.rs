@@ -2,6 +2,7 @@
 
 use super::{SubjectIndex, SubjectKey, columns, each, of_footer};
 use crate::lake::log::TableFile;
+use crate::lake::store::AT_ONCE;
 use crate::lake::view::TableView;
 use delta_kernel::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use distributary_runtime::error::Result;
@@ -56,12 +57,15 @@ pub fn subject_files(view: &TableView, subject: &str) -> Result<SubjectFiles> {
     let key = SubjectKey::read(view.store(), view.url())?;
     let hash = key.as_ref().map(|key| key.hash(subject.as_bytes()));
     let (mut read, mut counted) = (Vec::with_capacity(view.files.len()), BTreeSet::new());
-    for file in &view.files {
-        let index = SubjectIndex::read(view.store(), view.url(), &file.path, key.as_ref())?.ok();
-        let has = index.as_ref().zip(hash).is_some_and(|(index, hash)| index.has(hash));
-        let columns = index.map(|index| index.columns);
-        counted.extend(columns.iter().flatten().cloned());
-        read.push((file, has, columns.map_or(0, |columns| columns.len())));
+    for together in view.files.chunks(AT_ONCE) {
+        let indexes = SubjectIndex::read(view.store(), view.url(), together, key.as_ref())?;
+        for (file, index) in together.iter().zip(indexes) {
+            let index = index.ok();
+            let has = index.as_ref().zip(hash).is_some_and(|(index, hash)| index.has(hash));
+            let columns = index.map(|index| index.columns);
+            counted.extend(columns.iter().flatten().cloned());
+            read.push((file, has, columns.map_or(0, |columns| columns.len())));
+        }
     }
     // An index knows some of the columns that count; as many are all of them.
     let files = read.into_iter().filter_map(|(file, has, knows)| {
