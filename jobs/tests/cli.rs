@@ -323,8 +323,21 @@ fn a_job_with_tables_runs_as_two_processes() {
     assert_eq!(cli.json("table show alerts --json")["rows"], alerts);
     let versions = cli.json("table history alerts --json -n 0");
     assert_eq!((&versions[0]["operation"], versions.as_array().unwrap().len() > 2), (&"CREATE TABLE".into(), true), "{versions}");
+    let corrected = cli.json("table corrected alerts --json --days 0");
+    assert_eq!((&corrected["since_version"], corrected["days"].is_array()), (&0.into(), true), "{corrected}");
+    assert!(cli.ok("table corrected alerts").starts_with("alerts: the log reaches back to version 0, of 2"));
+    assert!(cli.refused("table corrected nix").1.contains("there is no table at file://"));
     assert!(cli.ok("table verify alerts").trim_end().ends_with(": whole"));
-    assert!(cli.ok("table vacuum alerts").starts_with("alerts: deleted 0 files and 0 objects of the log"));
+    let rows = cli.lines("table show alerts --rows");
+    let of = |user: &Value| rows.iter().filter(|row| row["user_id"] == *user).count();
+    let user = &rows[0]["user_id"];
+    let output = cli.write("table find alerts --json", &format!("{}\n", user.as_str().unwrap()));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["rows"], &found["files_unknown"]), (&of(user).into(), &0.into()), "{found}");
+    let output = cli.write("table find alerts", "nobody");
+    assert!(text(&output.stdout).contains(": 0 rows in 0 files hold it\n"), "{output:?}");
+    assert!(cli.refused("table find alerts").1.contains("standard input is empty"));
+    assert!(cli.ok("table vacuum alerts").starts_with("alerts: deleted 0 files, 0 indexes and 0 objects of the log"));
     assert!(cli.refused("table vacuum alerts --grace 5m").1.contains("at least an hour"));
     let (status, refused) = cli.refused("run spend --tier batch");
     assert_eq!(

@@ -8,7 +8,7 @@ use distributary_runtime::start::journal_topic;
 use distributary_runtime::time::monotonic;
 use harness::cuts::Cuts;
 use harness::findings::Findings;
-use harness::ledger::{self, Attacked, OUTPUTS, PAYMENTS, PIPELINE};
+use harness::ledger::{self, Attacked, OUTPUTS, PAYMENTS};
 use harness::outside::Ground;
 use harness::places::{Read, Reader};
 use harness::process::{Launch, Process, Signal};
@@ -78,9 +78,18 @@ impl World {
 
     /// A world on a broker, without what earlier ones have left there.
     pub(crate) fn on_kafka(brokers: &str, lane: TopicLane) -> Self {
+        Self::alone(brokers, lane, Attacked::Ledger)
+    }
+
+    /// A world on a broker whose job writes tables.
+    pub(crate) fn of_tables_on_kafka(brokers: &str) -> Self {
+        Self::alone(brokers, TopicLane::default(), Attacked::Lake)
+    }
+
+    fn alone(brokers: &str, lane: TopicLane, attacked: Attacked) -> Self {
         let alone = alone_on_kafka();
-        let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string()), lane, Attacked::Ledger) };
-        let read = || world.bus.group(PIPELINE, world.payments.id).unwrap();
+        let world = Self { _alone: Some(alone), ..Self::on(Some(brokers.to_string()), lane, attacked) };
+        let read = || world.bus.group(world.pipeline(), world.payments.id).unwrap();
         wait_until("the offsets of the deleted topic are gone", || read().is_empty());
         world
     }
@@ -235,10 +244,15 @@ impl World {
 
 /// The whole input.
 pub(crate) fn input() -> Payments {
+    payments(EVENTS, 7)
+}
+
+/// As many others as somebody needs.
+pub(crate) fn payments(count: u64, seed: u64) -> Payments {
     let options = PaymentOptions {
-        count: EVENTS,
+        count,
         users: 20,
-        seed: 7,
+        seed,
         rate_per_s: 5,
         duplicates_per_mille: 50,
         late_per_mille: 100,

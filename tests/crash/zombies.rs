@@ -64,6 +64,21 @@ fn a_process_paused_at_any_durable_step_on_kafka_changes_nothing_when_it_wakes()
     }
 }
 
+/// The table's pipeline has its input and its journal on a real broker. Each step has one side here, as above.
+#[test]
+fn a_process_paused_at_any_durable_step_on_kafka_changes_no_table_when_it_wakes() {
+    let Some(brokers) = brokers().filter(|_| tables::has_reader()) else { return };
+    let seed = std::env::var("DISTRIBUTARY_SEED").map_or(0, |seed| seed.parse::<usize>().unwrap());
+    let all = std::env::var("DISTRIBUTARY_ZOMBIES").is_ok_and(|which| which == "all");
+    for (i, step) in Step::ALL.into_iter().enumerate() {
+        let sides = ["before", "after"].into_iter().cycle().skip((i + seed) % 2).take(if all { 2 } else { 1 });
+        for side in sides {
+            println!("{}.{side}", step.name());
+            wake_at(|| World::of_tables_on_kafka(&brokers), step, side);
+        }
+    }
+}
+
 /// Three workers are paused while they commit, one takes over, and the three wake up while it works.
 #[test]
 fn three_workers_that_wake_beside_the_one_that_replaced_them_change_nothing_on_kafka() {

@@ -28,6 +28,7 @@ use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use url::Url;
 
 /// Conflicts before a step gives up. Every one of them is a step of another lane or incarnation that stands; a table has a
 /// few of those, so more than this many in a row is a store that does not tell the truth.
@@ -38,6 +39,8 @@ const CHECKPOINT_EVERY: u64 = 50;
 
 /// Domain metadata: the pipeline that writes the table.
 const OWNER: &str = "distributary.owner";
+/// How the name of a lane's domain metadata begins.
+const LANE: &str = "distributary.lane.";
 
 /// The log of one Delta table as one lane sees it.
 pub struct DeltaLog {
@@ -307,8 +310,21 @@ pub(super) fn first_lane(snapshot: &Snapshot, engine: &dyn Engine, table: &str) 
     entry.map(|text| serde_json::from_str(&text).map_err(KernelError::generic_err)).transpose()
 }
 
+/// What a version says of each lane.
+pub(super) fn entries(store: &TableStore, url: &Url, version: u64) -> Result<Vec<(String, LaneEntry)>> {
+    let failed = |e: KernelError| failed(&format!("reading version {version} of the table at {url}"), &e);
+    let snapshot = Snapshot::builder_for(url.as_str()).at_version(version).build(store.engine()).map_err(failed)?;
+    let domains = snapshot.get_all_domain_metadata(store.engine()).map_err(failed)?;
+    Ok(domains.iter().filter_map(|said| entry_of(said.domain(), said.configuration())).collect())
+}
+
+/// The lane that a domain metadata is of, and what it says, if it is one of ours.
+pub(super) fn entry_of(domain: &str, text: &str) -> Option<(String, LaneEntry)> {
+    Some((domain.strip_prefix(LANE)?.to_string(), serde_json::from_str(text).ok()?))
+}
+
 fn domain_of(lane: &str) -> String {
-    format!("distributary.lane.{lane}")
+    format!("{LANE}{lane}")
 }
 
 /// What a fence makes of the entry it finds.

@@ -1,10 +1,9 @@
 //! The history of a table, as its log tells it.
 
+use super::action::{Action, each_version, versions};
 use super::store::TableStore;
-use distributary_runtime::error::{Error, Result};
+use distributary_runtime::error::Result;
 use distributary_runtime::time::WallTime;
-use serde::Deserialize;
-use serde_json::Value;
 use url::Url;
 
 /// A version of a table.
@@ -26,66 +25,31 @@ pub struct Version {
     pub rows_added: u64,
 }
 
-/// Actions as they stand in the log.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Action {
-    commit_info: Option<CommitInfo>,
-    txn: Option<Transaction>,
-    add: Option<Add>,
-    remove: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct CommitInfo {
-    timestamp: i64,
-    operation: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Transaction {
-    version: u64,
-}
-
-#[derive(Deserialize)]
-struct Add {
-    stats: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    num_records: u64,
-}
-
 /// The newest versions of a table, oldest first, at most `count` of those whose log is still there.
 ///
 /// # Errors
 /// The store failed, or the log does not decode.
 pub fn history(store: &TableStore, url: &Url, count: usize) -> Result<Vec<Version>> {
-    let log = url.join("_delta_log/").map_err(|e| Error::Damaged { object: url.to_string(), what: e.to_string() })?;
-    let mut names: Vec<String> = store.objects(&log)?.into_iter().map(|(name, _)| name).collect();
-    names.retain(|name| name.strip_suffix(".json").is_some_and(|version| version.parse::<u64>().is_ok()));
-    let skip = names.len().saturating_sub(count);
-    names[skip..].iter().map(|name| read(store, &log, name)).collect()
+    let versions = versions(store, url)?;
+    let skip = versions.len().saturating_sub(count);
+    let mut told = Vec::new();
+    each_version(store, url, &versions[skip..], |version, actions| told.push(tell(version, actions)))?;
+    Ok(told)
 }
 
-fn read(store: &TableStore, log: &Url, name: &str) -> Result<Version> {
-    let no_version = |_| Error::Damaged { object: format!("{log}{name}"), what: "it is no version".into() };
-    let number = name.trim_end_matches(".json").parse().map_err(no_version)?;
+fn tell(number: u64, actions: Vec<Action>) -> Version {
     let mut version = Version { version: number, ..Version::default() };
-    for action in store.lines::<Action>(log, name)? {
+    for action in actions {
         if let Some(info) = action.commit_info {
             version.at = WallTime(info.timestamp);
             version.operation = info.operation.unwrap_or_default();
         }
         if let Some(add) = action.add {
-            let stats: Option<Stats> = add.stats.and_then(|stats| serde_json::from_str(&stats).ok());
             version.files_added += 1;
-            version.rows_added += stats.map_or(0, |stats| stats.num_records);
+            version.rows_added += add.rows().unwrap_or_default();
         }
         version.files_removed += u64::from(action.remove.is_some());
         version.epoch = action.txn.map(|txn| txn.version).or(version.epoch);
     }
-    Ok(version)
+    version
 }

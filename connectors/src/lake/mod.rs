@@ -5,8 +5,9 @@
 //! | [`TableSpec`], [`check_row`] | what a table is: name, folder, columns; which rows fit it |
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
-//! | [`TableView`] | a table as a reader sees it: version, columns, rows |
-//! | [`history`], [`vacuum`] | the versions there have been; what no reader needs any more goes |
+//! | [`TableView`], [`Verifier`] | a table as a reader sees it: version, columns, rows; whether they are whole |
+//! | [`subject_files`], [`find_subject`] | which files may hold a subject, by their indexes; how many rows do |
+//! | [`history`], [`corrected`], [`vacuum`] | the versions there have been; what they changed after the fact; what no reader needs any more goes |
 //! | [`TableStore`] | the object store: a local folder, memory, S3 by its address |
 //!
 //! In a table's folder:
@@ -14,6 +15,7 @@
 //! ```text
 //! _delta_log/00000000000000000000.json             one object a version, and a checkpoint now and then
 //! event_date=2026-01-02/event_hour=05/part-7-0-5b..e1.parquet     part-<epoch>-<lane>-<hash of the content>
+//! _subjects/part-7-0-5b..e1.idx                    keyed hashes of the subjects in the file of that name
 //! ```
 //!
 //! A row lies in the hour of its event time, however late it comes. Beside its own columns it has a struct `_origin` (source,
@@ -25,8 +27,10 @@
 //! Files are never overwritten, and the lanes delete none: what was replaced, and what a commit that failed has left behind, stays until
 //! [`vacuum`].
 
+mod action;
 mod archive;
 mod check;
+mod corrected;
 mod create;
 mod decode;
 mod delta;
@@ -39,9 +43,11 @@ mod schema;
 mod sink;
 mod spec;
 mod store;
+mod subjects;
 mod take_back;
 mod vacuum;
 mod value;
+mod verify;
 mod view;
 
 #[cfg(test)]
@@ -49,11 +55,14 @@ mod tests;
 
 pub use archive::{ARCHIVED_AT, Archive, ArchiveReader, RECORD, archive_of, archived_by, record_column};
 pub use check::{Misfit, check_row};
+pub use corrected::{CorrectedDay, Corrections, corrected};
 pub use delta::DeltaLog;
 pub use history::{Version, history};
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
 pub use sink::TableSink;
 pub use spec::{TableSpec, check_table};
 pub use store::TableStore;
+pub use subjects::{Evidence, Found, SubjectFile, SubjectFiles, find_subject, subject_files};
 pub use vacuum::{Vacuumed, vacuum};
+pub use verify::{Verified, Verifier};
 pub use view::{ColumnView, TableView};

@@ -6,6 +6,7 @@ use super::origin;
 use super::schema;
 use super::spec::TableSpec;
 use super::store::TableStore;
+use super::subjects::SubjectWriter;
 use super::take_back::{Contents, Wanted};
 use delta_kernel::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
 use delta_kernel::arrow::compute::{concat_batches, take_record_batch};
@@ -16,6 +17,7 @@ use delta_kernel::parquet::arrow::ArrowWriter;
 use delta_kernel::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use delta_kernel::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use delta_kernel::parquet::basic::{Compression, ZstdLevel};
+use delta_kernel::parquet::file::metadata::KeyValue;
 use delta_kernel::parquet::file::properties::WriterProperties;
 use delta_kernel_default_engine::stats::collect_stats;
 use distributary_runtime::error::{Error, Result};
@@ -51,6 +53,7 @@ pub(super) struct RowWriter {
     file_schema: delta_kernel::schema::SchemaRef,
     statistics: Vec<ColumnName>,
     contents: Contents,
+    subjects: SubjectWriter,
 }
 
 /// Rows in several pieces.
@@ -71,7 +74,8 @@ impl RowWriter {
         let columns = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
         let statistics = schema::statistics(spec.columns(), spec.event_time());
         let contents = Contents::new(&columns).map_err(|e| ours(&e))?;
-        Ok(Self { spec, store, lane, lanes, columns, file: Arc::new(file), file_schema, statistics, contents })
+        let subjects = SubjectWriter::new(spec.columns());
+        Ok(Self { spec, store, lane, lanes, columns, file: Arc::new(file), file_schema, statistics, contents, subjects })
     }
 
     /// Writes the files of a run; nobody sees them before they are committed.
@@ -154,13 +158,14 @@ impl RowWriter {
         Ok((!written.adds.is_empty()).then_some(written))
     }
 
-    /// Writes a file, which nobody sees yet.
+    /// Writes a file, which nobody sees yet, and before it its index: a file that is there has one.
     fn put(&self, batch: &RecordBatch, hour: Hour, epoch: Epoch, closed_at: WallTime) -> Result<NewFile> {
         let ours = |e: &dyn Display| damaged(&self.spec, e);
         let statistics = collect_stats(batch, &self.statistics, &self.file_schema).map_err(|e| ours(&e))?;
-        let bytes = parquet(batch).map_err(|e| ours(&e))?;
+        let bytes = parquet(batch, self.subjects.footer()).map_err(|e| ours(&e))?;
         let path = self.path(hour, epoch, &bytes);
         let size_bytes = bytes.len() as u64;
+        self.subjects.write(&self.store, self.spec.url(), &path, batch)?;
         self.store.put(&self.url(&path)?, bytes)?;
         Ok(NewFile { path, hour, size_bytes, closed_at, statistics })
     }
@@ -312,8 +317,9 @@ impl<'a> Rows<'a> {
 }
 
 /// A data file. Arrow's own schema is left out: other readers have no use for it.
-fn parquet(batch: &RecordBatch) -> delta_kernel::parquet::errors::Result<Vec<u8>> {
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+fn parquet(batch: &RecordBatch, footer: KeyValue) -> delta_kernel::parquet::errors::Result<Vec<u8>> {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+    let properties = properties.set_key_value_metadata(Some(vec![footer])).build();
     let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
     writer.write(batch)?;

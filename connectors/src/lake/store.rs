@@ -4,7 +4,7 @@ use bytes::Bytes;
 use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
-use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
+use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::TaskExecutor as _;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
@@ -12,6 +12,7 @@ use delta_kernel_default_engine::storage::store_from_url_opts;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use distributary_runtime::error::{Error, Result};
 use futures_util::TryStreamExt as _;
+use futures_util::future::try_join_all;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use url::Url;
 const THREADS: usize = 2;
 /// Threads for calls to the file system that block; a lane does one thing after the other.
 const BLOCKING_THREADS_MAX: usize = 8;
+
+/// Objects that are asked for at once: so many hide the way to a store that is far, and no store refuses them.
+pub(super) const AT_ONCE: usize = 16;
 
 /// An object store; clones share it.
 #[derive(Clone)]
@@ -98,12 +102,17 @@ impl TableStore {
         Ok(named)
     }
 
-    /// The lines of JSON of an object.
-    pub(super) fn lines<T: DeserializeOwned>(&self, folder: &Url, name: &str) -> Result<Vec<T>> {
-        let damaged = |what: String| Error::Damaged { object: format!("{folder}{name}"), what };
-        let bytes = self.get(&folder.join(name).map_err(|e| damaged(e.to_string()))?)?;
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))).collect()
+    /// The lines of JSON of each of these objects of a folder.
+    pub(super) fn lines<T: DeserializeOwned>(&self, folder: &Url, names: &[String]) -> Result<Vec<Vec<T>>> {
+        let damaged = |name: &str, what: String| Error::Damaged { object: format!("{folder}{name}"), what };
+        let urls = names.iter().map(|name| folder.join(name).map_err(|e| damaged(name, e.to_string())));
+        let found = self.find_all(&urls.collect::<Result<Vec<_>>>()?)?;
+        let lines = names.iter().zip(found).map(|(name, bytes)| {
+            let bytes = bytes.ok_or_else(|| damaged(name, "it is not there".into()))?;
+            let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.map(|line| serde_json::from_slice(line).map_err(|e| damaged(name, e.to_string()))).collect()
+        });
+        lines.collect()
     }
 
     /// Deletes an object; one that is gone already is none.
@@ -121,13 +130,41 @@ impl TableStore {
         self.find(url)?.ok_or_else(|| Error::Damaged { object: url.to_string(), what: "it is not there".into() })
     }
 
-    /// As [`TableStore::get`]; `None` when there is no such object.
+    /// An object as a whole, if it is there.
     pub(super) fn find(&self, url: &Url) -> Result<Option<Bytes>> {
+        Ok(self.find_all(std::slice::from_ref(url))?.pop().flatten())
+    }
+
+    /// Objects as a whole, in this order, if they are there. All are asked for at once: no more than [`AT_ONCE`].
+    pub(super) fn find_all(&self, urls: &[Url]) -> Result<Vec<Option<Bytes>>> {
+        let objects = self.objects.clone();
+        let paths = urls.iter().map(|url| Ok((path(url)?, url.to_string()))).collect::<Result<Vec<_>>>()?;
+        self.executor.block_on(async move {
+            let find = |(path, url): (Path, String)| {
+                let objects = objects.clone();
+                async move {
+                    let got = match objects.get(&path).await {
+                        Ok(got) => got.bytes().await,
+                        Err(e) => Err(e),
+                    };
+                    match got {
+                        Ok(bytes) => Ok(Some(bytes)),
+                        Err(object_store::Error::NotFound { .. }) => Ok(None),
+                        Err(e) => Err(unavailable(&format!("reading {url}"), &e)),
+                    }
+                }
+            };
+            try_join_all(paths.into_iter().map(find)).await
+        })
+    }
+
+    /// Writes an object unless there is one of that name.
+    pub(super) fn create(&self, url: &Url, bytes: Vec<u8>) -> Result<()> {
         let (path, objects) = (path(url)?, self.objects.clone());
-        match self.executor.block_on(async move { objects.get(&path).await?.bytes().await }) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(unavailable(&format!("reading {url}"), &e)),
+        let put = self.executor.block_on(async move { objects.put_opts(&path, bytes.into(), PutMode::Create.into()).await });
+        match put {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(e) => Err(unavailable(&format!("creating {url}"), &e)),
         }
     }
 

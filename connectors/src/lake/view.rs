@@ -4,6 +4,7 @@ use super::delta::first_lane;
 use super::log::TableFile;
 use super::scan;
 use super::store::{TableStore, failed};
+use bytes::Bytes;
 use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::arrow::json::LineDelimitedWriter;
 use delta_kernel::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -91,9 +92,7 @@ impl TableView {
     /// A file cannot be read, or `to` failed.
     pub fn write_rows(&self, to: &mut impl Write) -> Result<()> {
         for file in &self.files {
-            let url = self.url.join(&file.path).map_err(|e| self.damaged(&file.path, &e.to_string()))?;
-            let bytes = self.store.get(&url)?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
+            let reader = ParquetRecordBatchReaderBuilder::try_new(self.get(file)?).and_then(|builder| builder.build());
             let mut writer = LineDelimitedWriter::new(&mut *to);
             for batch in reader.map_err(|e: ParquetError| self.damaged(&file.path, &e.to_string()))? {
                 let written = batch.and_then(|batch| writer.write(&batch));
@@ -104,32 +103,17 @@ impl TableView {
         Ok(())
     }
 
-    /// What is wrong with a file, if anything is: it is read to its end, and compared with what the log says of it.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn verify(&self, file: &TableFile) -> Result<Option<String>> {
-        let url = self.url.join(&file.path).map_err(|e| self.damaged(&file.path, &e.to_string()))?;
-        let bytes = match self.store.get(&url) {
-            Err(Error::Damaged { what, .. }) => return Ok(Some(what)),
-            got => got?,
-        };
-        if bytes.len() as u64 != file.size_bytes {
-            return Ok(Some(format!("it has {} bytes, the log says {}", bytes.len(), file.size_bytes)));
-        }
-        let count = || -> std::result::Result<u64, String> {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
-            let mut rows = 0;
-            for batch in reader.map_err(|e| e.to_string())? {
-                rows += batch.map_err(|e| e.to_string())?.num_rows() as u64;
-            }
-            Ok(rows)
-        };
-        Ok(match count() {
-            Ok(rows) if rows == file.rows => None,
-            Ok(rows) => Some(format!("it has {rows} rows, the log says {}", file.rows)),
-            Err(what) => Some(what),
-        })
+    pub(super) fn store(&self) -> &TableStore {
+        &self.store
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// A data file as a whole.
+    pub(super) fn get(&self, file: &TableFile) -> Result<Bytes> {
+        self.store.get(&self.url.join(&file.path).map_err(|e| self.damaged(&file.path, &e.to_string()))?)
     }
 
     fn failed(&self, path: &str, error: ArrowError) -> Error {
@@ -139,7 +123,7 @@ impl TableView {
         }
     }
 
-    fn damaged(&self, path: &str, what: &str) -> Error {
+    pub(super) fn damaged(&self, path: &str, what: &str) -> Error {
         Error::Damaged { object: format!("{}{path}", self.url), what: what.into() }
     }
 }

@@ -1,10 +1,13 @@
 //! `table`: the tables of the lake, as their readers see them, and what they no longer need.
 
+mod corrected;
+mod find;
+
 use super::context::Context;
 use super::out::{Out, bytes, grouped};
 use super::progress::Progress;
 use crate::{Error, Result, Timestamp, run};
-use distributary_connectors::lake::{self, ColumnView, TableStore, TableView, Version};
+use distributary_connectors::lake::{self, ColumnView, TableStore, TableView, Verified, Verifier, Version};
 use distributary_runtime::time::{Clock, SystemClock, WallTime};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -16,7 +19,9 @@ pub(super) enum Command {
     List(List),
     Show(Show),
     History(History),
+    Corrected(corrected::Corrected),
     Verify(Verify),
+    Find(find::Find),
     Vacuum(Vacuum),
 }
 
@@ -54,7 +59,7 @@ pub(super) struct History {
     json: bool,
 }
 
-/// Read all files of a table to their ends and compare them with its log; status 1 if anything is damaged.
+/// Read all files of a table to their ends and compare them with its log and their subject indexes; status 1 if anything is damaged.
 #[derive(clap::Args)]
 pub(super) struct Verify {
     /// The table.
@@ -122,7 +127,9 @@ impl Command {
             Self::List(args) => args.run(context, &mut out)?,
             Self::Show(args) => args.run(context, &mut out)?,
             Self::History(args) => args.run(context, &mut out)?,
+            Self::Corrected(args) => args.run(context, &mut out)?,
             Self::Verify(args) => sound = args.run(context, &mut out)?,
+            Self::Find(args) => args.run(context, &mut out)?,
             Self::Vacuum(args) => args.run(context, &mut out)?,
         }
         out.flush()?;
@@ -200,13 +207,24 @@ impl Verify {
         let (store, url) = folder(context, &self.name)?;
         let view = TableView::open(&store, &url)?.ok_or_else(|| none_at(&url))?;
         let mut progress = Progress::new("verifying files", Some(view.files.len() as u64));
-        let mut damages = Vec::new();
+        let verifier = Verifier::new(&view)?;
+        let (mut damages, mut without_index) = (Vec::new(), 0);
         for file in &view.files {
-            damages.extend(view.verify(file)?.map(|damage| format!("{}: {damage}", file.path)));
+            match verifier.verify(file)? {
+                Verified::Whole => {}
+                Verified::WithoutIndex => without_index += 1,
+                Verified::Damaged(damage) => damages.push(format!("{}: {damage}", file.path)),
+            }
             progress.add(1);
         }
         progress.finish();
         damages.iter().try_for_each(|damage| out.line(format_args!("  {damage}")))?;
+        if without_index > 0 {
+            out.line(format_args!(
+                "  {} files are older than subject indexes: `table find` reads them all",
+                grouped(without_index)
+            ))?;
+        }
         let verdict = if damages.is_empty() { "whole" } else { "DAMAGED" };
         let (files, rows) = (view.files.len(), grouped(view.rows()));
         out.line(format_args!("{} version {}: {rows} rows in {files} files: {verdict}", self.name, view.version))?;
@@ -220,8 +238,9 @@ impl Vacuum {
         let since = WallTime(SystemClock.now().0 - self.grace);
         let gone = lake::vacuum(&store, &url, since, self.dry_run)?;
         let would = if self.dry_run { "would delete" } else { "deleted" };
-        let (files, log) = (grouped(gone.files), grouped(gone.log_objects));
-        out.line(format_args!("{}: {would} {files} files and {log} objects of the log, {}", self.name, bytes(gone.bytes)))
+        let [files, indexes, log] = [gone.files, gone.indexes, gone.log_objects].map(grouped);
+        let size = bytes(gone.bytes);
+        out.line(format_args!("{}: {would} {files} files, {indexes} indexes and {log} objects of the log, {size}", self.name))
     }
 }
 

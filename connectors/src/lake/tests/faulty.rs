@@ -1,4 +1,8 @@
 //! An object store in memory that fails when a test says so.
+//!
+//! What is harmed is a put, because everything that is written is one: a data file, its index, a version of the log. There is no upload in parts
+//! that could be torn, and here one is refused; only a checkpoint of the log of more than 10 MiB would be sent so, and it is one object
+//! or none, whose absence costs readers a little time.
 
 use async_trait::async_trait;
 use delta_kernel::object_store::memory::InMemory;
@@ -9,17 +13,56 @@ use delta_kernel::object_store::{
 };
 use futures_util::stream::BoxStream;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
-/// How a put fails.
+/// What happens to a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nothing is written.
-    Before,
-    /// It is written, and the writer is told otherwise.
-    AnswerLost,
+    /// Refused with 503, for longer than the client's own retries last: nothing is written.
+    Unavailable,
+    /// Refused with 429, as well.
+    TooMany,
+    /// No answer, for nothing has arrived: nothing is written.
+    TimeoutBefore,
+    /// It is written, and the answer is lost.
+    TimeoutAfter,
+    /// No answer, and it is written later, when so many other requests have been answered.
+    Stray(u8),
     /// It is written, the answer is lost, and the client's own retry is told that it stands.
     AnswerLostThenRetried,
+    /// It is slow, and nothing else: others have so many turns before it is written, and as many before the answer. (Turns and not
+    /// milliseconds: no test waits for a clock.)
+    Slow(u8),
+}
+
+impl Fault {
+    /// One of each.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Unavailable,
+        Self::TooMany,
+        Self::TimeoutBefore,
+        Self::TimeoutAfter,
+        Self::Stray(2),
+        Self::AnswerLostThenRetried,
+        Self::Slow(50),
+    ];
+
+    /// Whether whoever has asked gets an error.
+    pub(super) fn is_told(self) -> bool {
+        !matches!(self, Self::AnswerLostThenRetried | Self::Slow(_))
+    }
+}
+
+/// A put that is on its way.
+#[derive(Debug)]
+struct Late {
+    /// So many requests are answered first.
+    spared: u8,
+    path: Path,
+    payload: PutPayload,
+    options: PutOptions,
 }
 
 /// Clones are the same store.
@@ -27,10 +70,11 @@ pub(super) enum Fault {
 pub(super) struct FaultyStore {
     inner: Arc<InMemory>,
     faults: Arc<Mutex<VecDeque<(&'static str, Fault)>>>,
+    on_their_way: Arc<Mutex<Vec<Late>>>,
 }
 
 impl FaultyStore {
-    /// The next put whose path contains `part` fails; called several times, the next ones, in this order.
+    /// The next put whose path contains `part` meets this; called several times, the next ones, in this order.
     pub(super) fn fail_next_put(&self, part: &'static str, fault: Fault) {
         self.faults.lock().unwrap().push_back((part, fault));
     }
@@ -38,6 +82,23 @@ impl FaultyStore {
     /// Faults that nobody has run into.
     pub(super) fn faults_left(&self) -> usize {
         self.faults.lock().unwrap().len()
+    }
+
+    /// A request is about to be answered: those that are due arrive first.
+    async fn arrive(&self) -> Result<()> {
+        let due: Vec<_> = {
+            let mut late = self.on_their_way.lock().unwrap();
+            late.iter_mut().for_each(|late| late.spared = late.spared.saturating_sub(1));
+            late.extract_if(.., |late| late.spared == 0).collect()
+        };
+        for Late { path, payload, options, .. } in due {
+            match self.inner.put_opts(&path, payload, options).await {
+                // Nobody is there to be told that somebody else was first.
+                Ok(_) | Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn fault(&self, path: &Path) -> Option<Fault> {
@@ -55,32 +116,61 @@ impl std::fmt::Display for FaultyStore {
     }
 }
 
-fn timeout() -> Error {
-    Error::Generic { store: "faulty", source: "timed out on demand".into() }
+fn failed(what: &str) -> Error {
+    Error::Generic { store: "faulty", source: format!("{what}, on demand").into() }
+}
+
+/// Lets others go first, so many times.
+async fn turns(count: u8) {
+    for _ in 0..count {
+        let mut has_waited = false;
+        let turn = poll_fn(|context| match std::mem::replace(&mut has_waited, true) {
+            true => Poll::Ready(()),
+            false => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        });
+        turn.await;
+    }
 }
 
 #[async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.arrive().await?;
         match self.fault(path) {
             None => self.inner.put_opts(path, payload, options).await,
-            Some(Fault::Before) => Err(timeout()),
-            Some(Fault::AnswerLost) => {
+            Some(Fault::Unavailable) => Err(failed("503 Slow Down")),
+            Some(Fault::TooMany) => Err(failed("429 Too Many Requests")),
+            Some(Fault::TimeoutBefore) => Err(failed("timed out")),
+            Some(Fault::TimeoutAfter) => {
                 self.inner.put_opts(path, payload, options).await?;
-                Err(timeout())
+                Err(failed("timed out"))
+            }
+            Some(Fault::Stray(spared)) => {
+                self.on_their_way.lock().unwrap().push(Late { spared, path: path.clone(), payload, options });
+                Err(failed("timed out"))
             }
             Some(Fault::AnswerLostThenRetried) => {
                 self.inner.put_opts(path, payload.clone(), options.clone()).await?;
                 self.inner.put_opts(path, payload, options).await
             }
+            Some(Fault::Slow(count)) => {
+                turns(count).await;
+                let put = self.inner.put_opts(path, payload, options).await;
+                turns(count).await;
+                put
+            }
         }
     }
 
-    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(failed("an upload in parts"))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.arrive().await?;
         self.inner.get_opts(path, options).await
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::lake::{NewFile, TableCommit, TableFile};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Commits of one row each.
 fn commits(stage: &Stage, count: u64) {
@@ -26,7 +27,7 @@ fn the_log_is_checkpointed_and_read_back_from_there() {
 }
 
 #[test]
-fn neither_versions_nor_checkpoints_nor_names_hold_a_subject_or_a_text() {
+fn neither_versions_nor_checkpoints_nor_names_nor_indexes_hold_a_subject_or_a_text() {
     let inner = vec![Column::nullable("code", ColumnType::Int32), Column::nullable("street", ColumnType::Text)];
     let columns = vec![
         Column::required("at", ColumnType::Timestamp),
@@ -45,15 +46,28 @@ fn neither_versions_nor_checkpoints_nor_names_hold_a_subject_or_a_text() {
     for epoch in 1..=60 {
         lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, vec![out(epoch, 1, &row)])])).unwrap();
     }
-    let (mut versions, mut checkpoints) = (0, 0);
+    let (mut versions, mut checkpoints, mut indexes, mut files) = (0, 0, 0, 0);
     for path in stage.objects() {
+        let bytes = stage.object(&path);
         let text = if path.ends_with(".checkpoint.parquet") {
             checkpoints += 1;
-            as_json(&stage.file(&path)).iter().map(Value::to_string).collect::<String>()
+            as_json(&stage.file(&path)).iter().map(Value::to_string).collect::<String>() + &footer(&bytes).join("\n")
         } else if path.starts_with("_delta_log/") {
             versions += 1;
-            String::from_utf8(stage.object(&path)).unwrap()
+            String::from_utf8(bytes).unwrap()
+        } else if path.starts_with("_subjects/") {
+            indexes += 1;
+            for secret in [&b"SECRET"[..], &77_700_777_007_i64.to_le_bytes()[..6], &xxh3_64(b"SECRET-1").to_le_bytes()] {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{path}");
+            }
+            path.clone()
         } else {
+            // The file itself holds the rows; what its footer says beside their statistics is columns.
+            files += 1;
+            let footer = footer(&bytes);
+            assert!(footer.iter().any(|entry| entry.contains("SECRET-1")), "the decoder sees statistics: {footer:?}");
+            let said: Vec<_> = footer.iter().filter(|entry| entry.starts_with("key ")).collect();
+            assert_eq!(said, ["key distributary.subjects=user\naccount\nhome.code\nhome.street"]);
             path.clone()
         };
         for secret in ["SECRET", "77700777007", "88008800"] {
@@ -64,8 +78,21 @@ fn neither_versions_nor_checkpoints_nor_names_hold_a_subject_or_a_text() {
         }
     }
     assert!(versions > 60 && checkpoints == 1, "{versions} versions, {checkpoints} checkpoints");
+    assert!(files >= 60 && indexes == files + 1, "{files} files, {indexes} indexes with their key");
     let rows = stage.rows();
     assert!(rows.len() == 60 && rows[0]["user"] == "SECRET-1", "the rows do hold it");
+}
+
+/// What the footer of a Parquet file says of its contents: least and greatest values of each column, and what writers add.
+fn footer(bytes: &[u8]) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(bytes)).unwrap();
+    let groups = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let statistics = groups.filter_map(|column| column.statistics()).map(|statistics| {
+        let edges = [statistics.min_bytes_opt(), statistics.max_bytes_opt()].map(Option::unwrap_or_default);
+        format!("{statistics:?} {}", edges.map(String::from_utf8_lossy).join(" "))
+    });
+    let added = reader.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    statistics.chain(added.map(|entry| format!("key {}={}", entry.key, entry.value.as_deref().unwrap_or_default()))).collect()
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //! and that its log names nobody. Method: runs written by hand, a store in memory, rows read back from the files that the
 //! log names.
 
+mod corrected;
 mod exactly_once;
 mod faulty;
 mod log;
 mod rows;
+mod subjects;
 mod upkeep;
 
-use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore};
+use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore, TableView};
 use delta_kernel::arrow::array::RecordBatch;
 use delta_kernel::arrow::compute::concat_batches;
 use delta_kernel::arrow::json::ArrayWriter;
@@ -56,12 +58,22 @@ impl Stage {
         TableSink::new(self.spec.clone(), self.store.clone()).open(&context(lane)).unwrap()
     }
 
+    /// Its newest version, as readers see it.
+    fn view(&self) -> TableView {
+        TableView::open(&self.store, self.spec.url()).unwrap().unwrap()
+    }
+
     fn snapshot(&self) -> TableSnapshot {
         DeltaLog::new(self.store.clone(), Arc::new(self.spec.clone()), "fraud.spend.batch", 0).snapshot().unwrap()
     }
 
+    /// Where the store has an object of the table.
+    fn path(&self, path: &str) -> Path {
+        Path::from_url_path(self.spec.url().join(path).unwrap().path()).unwrap()
+    }
+
     fn object(&self, path: &str) -> Vec<u8> {
-        let path = Path::from_url_path(self.spec.url().join(path).unwrap().path()).unwrap();
+        let path = self.path(path);
         block_on(async { self.objects.get(&path).await.unwrap().bytes().await.unwrap() }).to_vec()
     }
 

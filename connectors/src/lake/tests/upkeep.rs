@@ -1,7 +1,8 @@
 //! What cleaning up leaves, and what the log tells of the past.
 
 use super::*;
-use crate::lake::{TableView, history, vacuum};
+use crate::lake::subjects::index_of;
+use crate::lake::{TableView, Vacuumed, Verified, Verifier, history, vacuum};
 
 const FOREVER: WallTime = WallTime(i64::MAX);
 
@@ -21,17 +22,20 @@ fn filled(epochs: u64) -> (Stage, Box<dyn LaneSink>) {
 #[test]
 fn what_no_reader_needs_goes_and_the_table_goes_on() {
     let (stage, mut lane) = filled(60);
-    let garbage =
-        Path::from_url_path(stage.spec.url().join("event_date=2026-01-02/event_hour=03/part-9-0-x.parquet").unwrap().path());
-    block_on(stage.objects.put(&garbage.unwrap(), "never committed".into())).unwrap();
+    for garbage in ["event_date=2026-01-02/event_hour=03/part-9-0-x.parquet", "_subjects/part-8-0-x.idx", "_subjects/note"] {
+        block_on(stage.objects.put(&stage.path(garbage), "never committed".into())).unwrap();
+    }
     let before = stage.objects();
     let all = vacuum(&stage.store, stage.spec.url(), FOREVER, true).unwrap();
     assert_eq!(stage.objects(), before, "a dry run deletes nothing");
     // 59 rows were taken back with their files, and one was never committed; the log goes up to the checkpoint of version 50.
-    assert_eq!((all.files, all.log_objects), (60, 50));
+    assert_eq!(all, Vacuumed { files: 60, indexes: 60, log_objects: 50, bytes: all.bytes });
     assert_eq!(vacuum(&stage.store, stage.spec.url(), FOREVER, false).unwrap(), all);
     assert_eq!(vacuum(&stage.store, stage.spec.url(), FOREVER, false).unwrap(), Default::default());
     assert_eq!(stage.ids(), [60]);
+    let (files, left) = (stage.snapshot().files, stage.objects());
+    let left: Vec<_> = left.iter().filter(|name| name.starts_with("_subjects/")).map(String::as_str).collect();
+    assert_eq!(left, ["_subjects/key", "_subjects/note", &index_of(&files[0].path)], "what is not ours stays, and the key");
 
     // The markers stand in the checkpoint: the lane goes on, and a new incarnation finds them.
     lane.commit(&run(Some(60), vec![(61, vec![payment(61, THREE)])])).unwrap();
@@ -71,17 +75,19 @@ fn a_damaged_file_is_found() {
     let (stage, mut lane) = filled(1);
     lane.commit(&run(Some(1), vec![(2, vec![payment(2, THREE)])])).unwrap();
     let view = TableView::open(&stage.store, stage.spec.url()).unwrap().unwrap();
-    assert_eq!((view.rows(), view.verify(&view.files[0]).unwrap()), (2, None));
+    let verify = |file: usize| Verifier::new(&view).unwrap().verify(&view.files[file]).unwrap();
+    assert_eq!((view.rows(), verify(0)), (2, Verified::Whole));
     assert_eq!(view.complete_through, Some(EventTime(THREE + 2)));
-    let path = Path::from_url_path(stage.spec.url().join(&view.files[0].path).unwrap().path()).unwrap();
+    let path = stage.path(&view.files[0].path);
     let mut bytes = stage.object(&view.files[0].path);
     let end = bytes.len() - 20;
     bytes[end] ^= 1;
     block_on(stage.objects.put(&path, bytes.into())).unwrap();
-    assert!(view.verify(&view.files[0]).unwrap().is_some());
+    assert!(matches!(verify(0), Verified::Damaged(_)));
     block_on(stage.objects.put(&path, "short".into())).unwrap();
-    assert!(view.verify(&view.files[0]).unwrap().unwrap().starts_with("it has 5 bytes, the log says"));
+    let Verified::Damaged(what) = verify(0) else { panic!("it is short") };
+    assert!(what.starts_with("it has 5 bytes, the log says"), "{what}");
     block_on(stage.objects.delete(&path)).unwrap();
-    assert_eq!(view.verify(&view.files[0]).unwrap().unwrap(), "it is not there");
-    assert_eq!(view.verify(&view.files[1]).unwrap(), None);
+    assert_eq!(verify(0), Verified::Damaged("it is not there".into()));
+    assert_eq!(verify(1), Verified::Whole);
 }
