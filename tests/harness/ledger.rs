@@ -112,9 +112,10 @@ pub fn ledger(flow: &Flow) -> Result<()> {
     Ok(())
 }
 
-/// The same in tables: rows as they come, and rows that are corrected.
+/// The same in tables: rows as they come, and rows that are corrected; and all payments in an archive.
 #[job(team = "chaos")]
 pub fn lake(flow: &Flow) -> Result<()> {
+    flow.archive::<Payment>()?;
     let payments = flow.read::<Payment>()?.filter(is_usable);
     payments.clone().to(table(LAKE_RELAY));
     payments

@@ -1,6 +1,7 @@
 //! What the tests that kill processes share: the job they kill, its process as seen from outside, the bus as any
 //! reader sees it, and an oracle that says what must stand there.
 
+mod archives;
 pub mod cluster;
 pub mod cuts;
 pub mod fault;

@@ -5,7 +5,7 @@ use crate::cuts::Cuts;
 use crate::findings::Findings;
 use crate::ledger::{DEAD_LETTERS, DEDUP_LATE, LAKE_OUTPUTS, OUTPUTS, RELAY, SPEND, WINDOWS, WINDOWS_LATE};
 use crate::oracle::{self, Expected, Total, id_of, original, relayed};
-use crate::{Result, outside, tables};
+use crate::{Result, archives, outside, tables};
 use distributary_runtime::bus::{Bus, Record, TopicId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -56,13 +56,14 @@ pub fn judge(bus: &dyn Bus, payments: TopicId, cuts: &Cuts, findings: &mut Findi
     Ok(())
 }
 
-/// Compares the tables of the job that writes some, and its two topics, with what the oracle says of this input.
+/// Compares the tables of the job that writes some, and its two topics, with what the oracle says of this input, and its archive with that input.
 ///
 /// # Errors
 /// The bus or the reader of the tables failed, or an output is none of the job's.
 pub fn judge_tables(bus: &dyn Bus, payments: TopicId, lake: &str, findings: &mut Findings) -> Result<()> {
     let expected = oracle::expect(bus, payments)?;
     tables::judge(lake, &expected, findings)?;
+    archives::judge(bus, payments, lake, findings)?;
     let (mut late, mut dead) = (Late(expected.dedup_late), Dead { expected: expected.dead, found: HashMap::new() });
     for name in LAKE_OUTPUTS {
         let topic = bus.topic(name)?.ok_or_else(|| format!("topic `{name}` is missing"))?;

@@ -71,12 +71,18 @@ impl LaneEntry {
         Self { token: commit.token, marker: Some(commit.marker), complete_through: commit.complete_through, offsets }
     }
 
-    /// What the plan's first source has taken of a topic, by partition.
+    /// What has been taken of a topic, by partition: by every source that reads it, if there are several.
     #[must_use]
     pub fn offsets_of(&self, topic: TopicId) -> BTreeMap<u32, (Offset, Offset)> {
-        let of = format!("0/{topic}/");
-        let named = self.offsets.iter().filter_map(|(name, offsets)| Some((name.strip_prefix(&of)?.parse().ok()?, *offsets)));
-        named.collect()
+        let of = format!("{topic}/");
+        let mut taken: BTreeMap<u32, (Offset, Offset)> = BTreeMap::new();
+        for (name, (from, upto)) in &self.offsets {
+            let named = name.split_once('/').and_then(|(_, rest)| rest.strip_prefix(&of)?.parse().ok());
+            let Some(partition) = named else { continue };
+            let all = taken.entry(partition).or_insert((*from, *upto));
+            *all = (all.0.max(*from), all.1.min(*upto));
+        }
+        taken
     }
 }
 
