@@ -111,7 +111,7 @@ enum Sink {
 fn main() -> ExitCode {
     // Any word that is no flag is a command of the job's own binary.
     if std::env::args().nth(1).is_some_and(|first| !first.starts_with('-')) {
-        return distributary::cli::main(&[ledger::ledger, ledger::lake, ledger::held]);
+        return distributary::cli::main(&[ledger::ledger, ledger::lake, ledger::both, ledger::held]);
     }
     let args = Args::parse();
     match attack(&args) {

@@ -33,6 +33,13 @@ pub const LAKE_OUTPUTS: [&str; 2] = ["chaos.lake.batch.late", "chaos.lake.batch.
 /// The pipeline of the job with tables.
 pub const LAKE_PIPELINE: &str = "chaos.lake.batch";
 
+/// The job with both tiers, and what it writes.
+pub const BOTH: &str = "both";
+/// Its topic.
+pub const BOTH_TOPIC: &str = "chaos.both";
+/// Its table.
+pub const BOTH_TABLE: &str = "chaos_both";
+
 /// Which job is attacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attacked {
@@ -125,6 +132,13 @@ pub fn lake(flow: &Flow) -> Result<()> {
         .aggregate("windows", (count(), sum(|p: &Payment| p.amount_cents)))
         .late_to(table(LAKE_WINDOWS_LATE))
         .to(table(LAKE_WINDOWS));
+    Ok(())
+}
+
+/// Every payment, in a topic and in a table.
+#[job(team = "chaos")]
+pub fn both(flow: &Flow) -> Result<()> {
+    flow.read::<Payment>()?.to(topic(BOTH_TOPIC)).to(table(BOTH_TABLE));
     Ok(())
 }
 

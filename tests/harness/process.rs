@@ -220,10 +220,18 @@ impl Process {
     /// What it holds in memory.
     #[must_use]
     pub fn memory_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let resident =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
-        resident.unwrap_or(0) / 1_024
+        resident_mib(&self.child.id().to_string())
+    }
+
+    /// What those of its children hold in memory whose command line has this word.
+    #[must_use]
+    pub fn memory_of_children_mib(&self, word: &str) -> u64 {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        let has_word = |pid: &&str| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|said| said == word.as_bytes())
+        };
+        children.split_whitespace().filter(has_word).map(resident_mib).sum()
     }
 
     /// The last lines of its log, for messages.
@@ -250,4 +258,10 @@ impl Drop for Process {
 #[must_use]
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(libc::SIGKILL)
+}
+
+fn resident_mib(pid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+    resident.unwrap_or(0) / 1_024
 }

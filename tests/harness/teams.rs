@@ -195,11 +195,17 @@ impl Teams {
     /// Of the payments that were due in a phase.
     fn latency(&self, seen: &BTreeMap<u64, Duration>, phase: &Range<Duration>) -> Latency {
         let of_phase = seen.iter().filter(|(id, _)| phase.contains(&self.due(**id)));
-        let mut latencies: Vec<u64> = of_phase.map(|(id, at)| at.saturating_sub(self.due(*id)).as_micros() as u64).collect();
+        Latency::of(of_phase.map(|(id, at)| at.saturating_sub(self.due(*id))))
+    }
+}
+
+impl Latency {
+    pub(crate) fn of(latencies: impl Iterator<Item = Duration>) -> Self {
+        let mut latencies: Vec<u64> = latencies.map(|latency| latency.as_micros() as u64).collect();
         latencies.sort_unstable();
         let below = |share: usize| latencies.get((latencies.len() * share / 100).min(latencies.len().saturating_sub(1)));
         let [p50_us, p99_us] = [50, 99].map(|share| below(share).copied().unwrap_or_default());
-        Latency { p50_us, p99_us, results: latencies.len() }
+        Self { p50_us, p99_us, results: latencies.len() }
     }
 }
 
@@ -238,7 +244,7 @@ fn counted(bus: &dyn Bus, spend: TopicId) -> Result<i64> {
     Ok(counted)
 }
 
-fn await_topic(bus: &dyn Bus, name: &str) -> Result<TopicId> {
+pub(crate) fn await_topic(bus: &dyn Bus, name: &str) -> Result<TopicId> {
     let mut found = None;
     await_that(name, || {
         found = bus.topic(name)?.map(|topic| topic.id);
@@ -247,7 +253,7 @@ fn await_topic(bus: &dyn Bus, name: &str) -> Result<TopicId> {
     found.ok_or_else(|| format!("there is no topic `{name}`").into())
 }
 
-fn await_that(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn await_that(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let began = monotonic();
     while !is()? {
         if began.elapsed() > PATIENCE {
@@ -258,7 +264,7 @@ fn await_that(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-fn park_until(until: Instant) {
+pub(crate) fn park_until(until: Instant) {
     loop {
         let rest = until.saturating_duration_since(monotonic());
         if rest.is_zero() {

@@ -148,6 +148,25 @@ fn a_backfill_begins_and_ends_where_it_is_told_to() {
     assert_eq!(read(None, 99_000), [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 60, 70]);
 }
 
+/// In what one commit has archived, the partitions stand one behind the other: one that has been read to its end holds up none.
+#[test]
+fn a_backfill_of_one_large_commit_ends() {
+    let mut rig = Rig::new();
+    rig.settings.epoch_interval_ms = 3_000;
+    rig.forgetful("payments", 2);
+    rig.publish("payments", (0..5_000).map(|id| payment_in(0, id)).collect());
+    rig.publish("payments", (5_000..5_010).map(|id| payment_in(1, id)).collect());
+    rig.start_with(KEEPS, |options| options.until = Some(WallTime(i64::MAX))).ends();
+    assert_eq!(rows(&rig).iter().map(|row| row["_origin"]["epoch"].as_u64()).max(), Some(Some(1)), "one commit");
+    rig.forgets("payments", WallTime(i64::MAX / 2));
+    rig.settings.epoch_interval_ms = 5;
+    let running = rig.start_with(copies, |options| {
+        (options.request, options.until) = (StartRequest::From(WallTime(0)), Some(WallTime(i64::MAX)));
+    });
+    running.ends();
+    assert_eq!(ids(&rig.all("fraud.copies")), (0..5_010).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_row_is_the_record_and_what_it_was_decoded_to() {
     let rig = Rig::new();

@@ -99,15 +99,12 @@ impl<D: Data> Reader<D> {
                 consumer.insert(self.running.bus.consumer(self.running.topic.id, &positions)?)
             }
         };
-        let read = self.read_to_their_end(positions);
         if self.told_end.is_none_or(|at| at.elapsed() >= TELL_END) {
             self.told_end = Some(monotonic());
-            for (partition, position) in &read {
-                self.running.reports.send(Report::Drained { feed: self.feed(*partition), position: *position });
-            }
+            self.tell_end(positions);
         }
-        let full = self.ahead.full(self.running.settings.read_ahead_bytes);
-        consumer.pause(&full.into_iter().chain(read.into_iter().map(|(partition, _)| partition)).collect::<Vec<_>>());
+        // Those that are read to their end are not paused: an archive gives the others only behind them.
+        consumer.pause(&self.ahead.full(self.running.settings.read_ahead_bytes));
         let batches = consumer.poll(POLL_WAIT)?;
         // To wake a reader and a worker costs more than to carry a record: some may gather, but nobody waits who is behind.
         let gather =
@@ -151,10 +148,13 @@ impl<D: Data> Reader<D> {
         Ok(())
     }
 
-    /// The partitions that have been read to where reading ends, and that place.
-    fn read_to_their_end(&self, positions: &BTreeMap<u32, Offset>) -> Vec<(u32, Offset)> {
-        let until = |partition: &u32| self.running.until.get(partition);
-        positions.iter().filter(|(p, at)| until(p).is_some_and(|until| until <= *at)).map(|(p, at)| (*p, *at)).collect()
+    /// Tells of the partitions that have been read to where reading ends.
+    fn tell_end(&self, positions: &BTreeMap<u32, Offset>) {
+        for (partition, position) in positions {
+            if self.running.until.get(partition).is_some_and(|until| until <= position) {
+                self.running.reports.send(Report::Drained { feed: self.feed(*partition), position: *position });
+            }
+        }
     }
 
     /// What of a batch lies in front of where reading ends.
