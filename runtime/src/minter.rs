@@ -186,7 +186,9 @@ impl Minter {
         while self.waiting_records > 0 && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
             for (feed, pieces) in &mut self.waiting {
                 let Some(piece) = pieces.pop_front() else { continue };
-                let new = Range { feed: *feed, from: piece.from, upto: piece.from, records: 0, max_time: EventTime::MIN };
+                // What lies between them, a reader has passed over: nobody may see it.
+                let from = self.positions.of(*feed).resume.min(piece.from);
+                let new = Range { feed: *feed, from, upto: from, records: 0, max_time: EventTime::MIN };
                 let range = ranges.entry(*feed).or_insert(new);
                 assert!(range.upto <= piece.from, "a reader delivers a partition in order");
                 range.upto = piece.upto;

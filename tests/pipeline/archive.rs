@@ -18,8 +18,8 @@ fn keeps(flow: &Flow) -> Result<()> {
     flow.archive::<Payment>()
 }
 
-const KEEPS: TierOf = TierOf { job: keeps, tier: Tier::Batch };
-const KEPT: &str = "fraud.keeps.batch";
+pub(crate) const KEEPS: TierOf = TierOf { job: keeps, tier: Tier::Batch };
+pub(crate) const KEPT: &str = "fraud.keeps.batch";
 
 /// What is no payment, in every way there is.
 fn strangers(second: i64) -> Vec<NewRecord> {
@@ -56,7 +56,7 @@ fn rows(rig: &Rig) -> Vec<Value> {
     lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
-fn wait_until(what: &str, until: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, until: impl Fn() -> bool) {
     let began = distributary_runtime::time::monotonic();
     while !until() {
         assert!(began.elapsed() < crate::rig::PATIENCE, "{what}");

@@ -1,8 +1,11 @@
 //! Logs of Kafka have holes: control records, aborted transactions, what compaction took. An epoch binds what is to be seen
 //! between two offsets, live and in a replay.
 
+use crate::archive::{KEEPS, KEPT, wait_until};
 use crate::rig::{Rig, brokers, copies, ids, payment};
+use distributary_connectors::lake::Archive;
 use distributary_runtime::binding::Range;
+use distributary_runtime::bus::Offset;
 use distributary_runtime::journal::Fact;
 use distributary_runtime::time::monotonic;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
@@ -31,7 +34,7 @@ fn an_epoch_binds_what_is_seen_between_holes_and_a_replay_sees_the_same() {
     let mut seen = ids(&rig.all("payments"));
     assert!(seen.len() < committed.len() && seen.iter().all(|id| committed.contains(id)), "{seen:?}");
 
-    let running = rig.start(copies);
+    let (running, keeping) = (rig.start(copies), rig.start(KEEPS));
     rig.read("fraud.copies", seen.len());
     running.crash();
     let bound = ranges(&rig);
@@ -44,6 +47,21 @@ fn an_epoch_binds_what_is_seen_between_holes_and_a_replay_sees_the_same() {
     running.stop();
     assert_eq!(ids(&rig.all("fraud.copies")), seen, "each once");
     assert_eq!(ranges(&rig)[..bound.len()], bound);
+
+    // An archive has all of it, and knows that a hole is no gap.
+    wait_until("all is archived", || rig.has_read(KEPT, "payments"));
+    keeping.stop();
+    let (store, lake) = distributary::run::open_lake(&rig.settings).unwrap();
+    let archive = Archive::open(&store, &lake, &rig.calm.topic("payments").unwrap().unwrap()).unwrap().unwrap();
+    let all = rig.all("payments");
+    let upto = all.last().map(|record| record.offset.next()).unwrap();
+    assert_eq!(archive.held().values().collect::<Vec<_>>(), [&(Offset(0), upto)]);
+    let mut reader = archive.read([(0, Offset(0))].into());
+    let mut archived = Vec::new();
+    while let Some(mut records) = reader.next().unwrap() {
+        archived.extend(records.remove(&0).unwrap_or_default());
+    }
+    assert_eq!(archived, all);
 }
 
 /// What the bindings in the journal take of the input.
