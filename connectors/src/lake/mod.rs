@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`TableSpec`], [`check_row`] | what a table is: name, folder, columns; which rows fit it |
+//! | [`TableSpec`] | what a table is: name, folder, columns |
+//! | [`encode_row`] | from a result to the bytes of a row that fits the columns |
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
 //! | [`TableView`] | a table as a reader sees it: version, columns, rows |
@@ -25,13 +26,12 @@
 //! Files are never overwritten, and the lanes delete none: what was replaced, and what a commit that failed has left behind, stays until
 //! [`vacuum`].
 
-mod check;
 mod create;
-mod decode;
 mod delta;
 mod history;
 mod log;
 mod origin;
+mod row;
 mod rows;
 mod scan;
 mod schema;
@@ -40,16 +40,15 @@ mod spec;
 mod store;
 mod take_back;
 mod vacuum;
-mod value;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use check::{Misfit, check_row};
 pub use delta::DeltaLog;
 pub use history::{Version, history};
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
+pub use row::{Misfit, encode_row, row_json};
 pub use sink::TableSink;
 pub use spec::{TableSpec, check_table};
 pub use store::TableStore;
