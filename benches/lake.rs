@@ -16,7 +16,7 @@ use delta_kernel::parquet::basic::{Compression, ZstdLevel};
 use delta_kernel::parquet::file::properties::WriterProperties;
 use distributary::jobs::Payment;
 use distributary::payments::{PaymentOptions, Payments};
-use distributary_connectors::lake::{TableSink, TableSpec, TableStore, TableView, check_row};
+use distributary_connectors::lake::{TableSink, TableSpec, TableStore, TableView, encode_row};
 use distributary_runtime::bus::{Marker, Token};
 use distributary_runtime::sink::{LaneContext, LaneEpoch, LaneGroup, LaneSink, OutRecord, Run};
 use distributary_runtime::table::{Column, ColumnType};
@@ -137,8 +137,7 @@ fn run(epoch: u64, payments: &[Payment]) -> Result<Run> {
     let marker = |epoch| Marker { generation: 1, epoch: Epoch(epoch) };
     let columns = columns();
     let record = |(offset, payment): (u64, &Payment)| -> Result<OutRecord> {
-        let row = serde_json::to_vec(payment)?;
-        check_row(&columns, &row)?;
+        let row = encode_row(&columns, payment)?;
         let (origin, key) = (Origin::record(0, 0, epoch << 32 | offset), Some(payment.user_id.clone().into_bytes()));
         Ok(OutRecord { sink: 0, partition: 0, origin, diff: 1, key, value: Some(row), headers: Vec::new() })
     };

@@ -2,13 +2,11 @@
 
 mod probe;
 
-use crate::codec::encode_json;
 use crate::event::{Event, EventDescription};
 use distributary_connectors::lake;
 use distributary_runtime::table::{Column, ColumnType, Role};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// What a stream knows of its records beside their type.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,8 +39,6 @@ pub(crate) enum Said {
 pub(crate) struct Rows {
     pub(crate) event_time: String,
     pub(crate) columns: Vec<Column>,
-    /// Whether a tuple is among them, which JSON has as a list and a table as a struct.
-    tuples: bool,
 }
 
 impl Rows {
@@ -56,7 +52,7 @@ impl Rows {
         time: Option<&str>,
         said: &[(String, Said)],
     ) -> Result<Self, String> {
-        let probe::Probed { mut columns, tuples } = probe::columns::<T>()?;
+        let mut columns = probe::columns::<T>()?;
         let event_time = match time.or(about.time) {
             Some(time) => time.to_string(),
             None => only_time(&columns)?,
@@ -72,7 +68,7 @@ impl Rows {
             }
         }
         lake::check_table(name, &event_time, &columns)?;
-        Ok(Self { event_time, columns, tuples })
+        Ok(Self { event_time, columns })
     }
 
     /// The rows of an archive: the record of the bus, and the fields of the event in it, which are null when there is none.
@@ -80,26 +76,18 @@ impl Rows {
     /// # Errors
     /// What keeps the events from being rows.
     pub(crate) fn archive<E: Event>() -> Result<Self, String> {
-        let probe::Probed { mut columns, tuples } = probe::columns::<E>()?;
+        let mut columns = probe::columns::<E>()?;
         let about = E::describe();
         mark(&mut columns, "", about.time, Some(about));
         columns.iter_mut().for_each(|column| column.nullable = true);
         columns.insert(0, lake::record_column());
         lake::check_table(&lake::archive_of(E::TOPIC), lake::ARCHIVED_AT, &columns)?;
-        Ok(Self { event_time: lake::ARCHIVED_AT.to_string(), columns, tuples })
+        Ok(Self { event_time: lake::ARCHIVED_AT.to_string(), columns })
     }
 
-    /// The row of a result, as JSON.
+    /// The row of a result.
     pub(crate) fn encode<T: Serialize>(&self, result: &T) -> Result<Vec<u8>, String> {
-        let row = match self.tuples {
-            false => encode_json(result)?,
-            true => {
-                let row = serde_json::to_value(result).map_err(|_| "a result has no JSON form".to_string())?;
-                encode_json(&structs(row, &self.columns))?
-            }
-        };
-        lake::check_row(&self.columns, &row).map_err(|misfit| format!("no row of the table: {misfit}"))?;
-        Ok(row)
+        lake::encode_row(&self.columns, result).map_err(|misfit| format!("no row of the table: {misfit}"))
     }
 }
 
@@ -144,35 +132,6 @@ fn find<'a>(columns: &'a mut [Column], path: &str) -> Option<&'a mut Column> {
     match &mut column.data_type {
         ColumnType::Struct(fields) => find(fields, within),
         _ => None,
-    }
-}
-
-/// The row with its tuples as structs.
-fn structs(value: Value, columns: &[Column]) -> Value {
-    match value {
-        Value::Array(parts) => {
-            let fields = columns.iter().zip(parts).map(|(column, part)| (column.name.clone(), of_type(part, &column.data_type)));
-            Value::Object(fields.collect())
-        }
-        Value::Object(mut fields) => {
-            for column in columns {
-                if let Some(value) = fields.get_mut(&column.name) {
-                    *value = of_type(value.take(), &column.data_type);
-                }
-            }
-            Value::Object(fields)
-        }
-        other => other,
-    }
-}
-
-fn of_type(value: Value, data_type: &ColumnType) -> Value {
-    match (value, data_type) {
-        (value, ColumnType::Struct(columns)) => structs(value, columns),
-        (Value::Array(elements), ColumnType::List { element, .. }) => {
-            Value::Array(elements.into_iter().map(|value| of_type(value, element)).collect())
-        }
-        (value, _) => value,
     }
 }
 

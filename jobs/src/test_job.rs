@@ -6,6 +6,7 @@ use crate::job::TierOf;
 use crate::run::{connect, pipeline, target_name, tiers};
 use crate::{Job, Timestamp};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use distributary_connectors::lake::row_json;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicSpec};
@@ -143,6 +144,8 @@ impl TestJob {
     }
 
     /// The rows that stand in a sink now, corrections applied, by key and then value. Everything published so far is settled first.
+    ///
+    /// Rows of a table are shown as [`row_json`] has them: times as milliseconds, decimals with a point as text.
     pub fn rows(&mut self, sink: &str) -> Rows {
         self.settle();
         let mut net: BTreeMap<(Option<String>, String), i64> = BTreeMap::new();
@@ -156,10 +159,17 @@ impl TestJob {
             }
             net.extend(newest.into_iter().filter_map(|(key, value)| Some(((key, value?), 1))));
         } else if let Some(memory) = self.memory.get(sink) {
+            let columns = self.tiers.iter().flat_map(|tier| tier.plan.sinks()).find_map(|s| match &s.target {
+                SinkTarget::Table { name, columns, .. } if name == sink => Some(columns),
+                _ => None,
+            });
             for row in memory.rows() {
                 let record = row.record;
-                *net.entry((text(record.key.as_deref()), text(record.value.as_deref()).unwrap_or_default())).or_default() +=
-                    record.diff;
+                let value = match (columns, &record.value) {
+                    (Some(columns), Some(row)) => must(row_json(columns, row)).to_string(),
+                    (_, value) => text(value.as_deref()).unwrap_or_default(),
+                };
+                *net.entry((text(record.key.as_deref()), value)).or_default() += record.diff;
             }
         } else {
             for record in self.records(sink).into_iter().flat_map(|(_, records)| records) {

@@ -144,22 +144,22 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        // The integer where text is impossible: what was read must be writable, for instance into a dead letter.
-        // By the name a table knows that its column is a time; formats do not write it.
-        if s.is_human_readable() && jiff::Timestamp::from_millisecond(self.0).is_ok() {
-            s.serialize_newtype_struct(Self::NAME, &Text(self))
-        } else {
-            s.serialize_newtype_struct(Self::NAME, &self.0)
-        }
+        // By the name a table knows a time, and may ask for the integer inside; formats do not write it.
+        s.serialize_newtype_struct(EventTime::NAME, &Inside(*self))
     }
 }
 
-/// As text.
-struct Text<'a>(&'a Timestamp);
+struct Inside(Timestamp);
 
-impl Serialize for Text<'_> {
+impl Serialize for Inside {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self.0)
+        let Self(time) = self;
+        // The integer where text is impossible: what was read must be writable, for instance into a dead letter.
+        if s.is_human_readable() && jiff::Timestamp::from_millisecond(time.0).is_ok() {
+            s.collect_str(time)
+        } else {
+            s.serialize_i64(time.0)
+        }
     }
 }
 
@@ -192,9 +192,6 @@ impl Visitor<'_> for FromJson {
 }
 
 impl Timestamp {
-    /// What it calls itself when it is written.
-    pub(crate) const NAME: &'static str = "distributary::Timestamp";
-
     /// What decoding says it wanted; the codec repeats it in a cause.
     pub(crate) const EXPECTED: &str = "a time (RFC 3339 text with an offset, or integer milliseconds)";
 }

@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`TableSpec`], [`check_row`] | what a table is: name, folder, columns; which rows fit it |
+//! | [`TableSpec`] | what a table is: name, folder, columns |
+//! | [`encode_row`] | from a result to the bytes of a row that fits the columns |
 //! | [`TableSink`] | the row table as a sink: exactly-once, one version of the table a run |
 //! | [`DeltaLog`] | a lane's end of a table's log: fence, commit, read back |
 //! | [`TableView`], [`Verifier`] | a table as a reader sees it: version, columns, rows; whether they are whole |
@@ -29,14 +30,13 @@
 
 mod action;
 mod archive;
-mod check;
 mod corrected;
 mod create;
-mod decode;
 mod delta;
 mod history;
 mod log;
 mod origin;
+mod row;
 mod rows;
 mod scan;
 mod schema;
@@ -46,7 +46,6 @@ mod store;
 mod subjects;
 mod take_back;
 mod vacuum;
-mod value;
 mod verify;
 mod view;
 
@@ -54,11 +53,11 @@ mod view;
 mod tests;
 
 pub use archive::{ARCHIVED_AT, Archive, ArchiveReader, RECORD, archive_of, archived_by, record_column};
-pub use check::{Misfit, check_row};
 pub use corrected::{CorrectedDay, Corrections, corrected};
 pub use delta::DeltaLog;
 pub use history::{Version, history};
 pub use log::{Hour, LaneEntry, NewFile, TableCommit, TableFile, TableLog, TableSnapshot};
+pub use row::{Misfit, encode_row, row_json};
 pub use sink::TableSink;
 pub use spec::{TableSpec, check_table};
 pub use store::TableStore;

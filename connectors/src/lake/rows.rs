@@ -1,8 +1,8 @@
 //! From a run's results to data files, one for every hour of event time in which rows come or go.
 
-use super::decode;
 use super::log::{Hour, NewFile, TableFile, TableLog};
 use super::origin;
+use super::row;
 use super::schema;
 use super::spec::TableSpec;
 use super::store::TableStore;
@@ -11,6 +11,7 @@ use super::take_back::{Contents, Wanted};
 use delta_kernel::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
 use delta_kernel::arrow::compute::{concat_batches, take_record_batch};
 use delta_kernel::arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow as _;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::parquet::arrow::ArrowWriter;
@@ -86,7 +87,7 @@ impl RowWriter {
     pub(super) fn write(&self, run: &Run, log: &mut dyn TableLog) -> Result<Written> {
         let mut rows = Rows::of(&self.spec, run)?;
         let ours = |e: &dyn Display| damaged(&self.spec, e);
-        let batch = decode::rows(&self.spec, &self.columns, &rows.records)?;
+        let batch = row::rows(&self.spec, &self.columns, &rows.records)?;
         let hours = self.hours(&batch)?;
         let origin = origin::column(&self.file, &rows.records, &rows.epochs, run.marker.generation).map_err(|e| ours(&e))?;
         let columns: Vec<ArrayRef> = batch.columns().iter().cloned().chain([origin]).collect();
@@ -108,8 +109,7 @@ impl RowWriter {
             return Err(Error::Damaged { object: format!("table `{}`", self.spec.name()), what });
         }
 
-        for (hour, places) in rows.by_hour(&hours) {
-            let come = take_record_batch(&batch, &UInt32Array::from(places)).map_err(|e| ours(&e))?;
+        for (hour, come) in rows.by_hour(&hours, &batch).map_err(|e| ours(&e))? {
             stays.entry(hour).or_default().push(come);
         }
         let closed_at = run.epochs.last().map(|epoch| epoch.closed_at).unwrap_or_default();
@@ -303,8 +303,15 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    /// The places of those that come, as often as they do, in the order of the run.
-    fn by_hour(&self, hours: &[Hour]) -> BTreeMap<Hour, Vec<u32>> {
+    /// Those that come, as often as they do, in the order of the run.
+    fn by_hour(&self, hours: &[Hour], batch: &RecordBatch) -> std::result::Result<BTreeMap<Hour, RecordBatch>, ArrowError> {
+        // Mostly there is one of each, and all are of one hour.
+        if let Some(hour) = hours.first()
+            && hours.iter().all(|other| other == hour)
+            && self.diffs.iter().all(|diff| *diff == 1)
+        {
+            return Ok(BTreeMap::from([(*hour, batch.clone())]));
+        }
         let mut places: BTreeMap<Hour, Vec<u32>> = BTreeMap::new();
         for ((place, hour), copies) in (0_u32..).zip(hours).zip(&self.diffs) {
             let copies = usize::try_from(*copies).unwrap_or(0);
@@ -312,7 +319,7 @@ impl<'a> Rows<'a> {
                 places.entry(*hour).or_default().extend(std::iter::repeat_n(place, copies));
             }
         }
-        places
+        places.into_iter().map(|(hour, places)| Ok((hour, take_record_batch(batch, &UInt32Array::from(places))?))).collect()
     }
 }
 

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 /// A row table. See the module for what it promises.
 ///
-/// The value of a result is the JSON of one row, checked as [`check_row`](super::check_row) does; n copies are n rows. A row that is taken
-/// back is found by its contents.
+/// The value of a result is one row, as [`encode_row`](super::encode_row) writes it; n copies are n rows. A row that is taken back is found
+/// by its contents.
 #[derive(Clone)]
 pub struct TableSink {
     spec: Arc<TableSpec>,

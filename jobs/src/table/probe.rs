@@ -1,12 +1,10 @@
 //! Which columns a type has: a value of it, the least there is, is asked to write itself as JSON, and every answer is written down.
 
-use crate::timestamp::Timestamp;
 use distributary_runtime::shape;
 use distributary_runtime::table::{Column, ColumnType};
 use distributary_runtime::time::EventTime;
 use serde::de::DeserializeOwned;
 use serde::ser::{self, Impossible, Serialize, SerializeSeq, SerializeStruct, SerializeTuple, SerializeTupleStruct, Serializer};
-use std::cell::Cell;
 use std::fmt;
 
 /// A `u64` has so many digits.
@@ -14,32 +12,23 @@ const U64_DIGITS: u8 = 20;
 /// The most that a decimal has. What is longer is no row.
 const I128_DIGITS: u8 = 38;
 
-/// What was found.
-pub(super) struct Probed {
-    pub(super) columns: Vec<Column>,
-    pub(super) tuples: bool,
-}
-
 /// The columns of `T`.
 ///
 /// # Errors
 /// What keeps `T` from being a row.
-pub(super) fn columns<T: Serialize + DeserializeOwned>() -> Result<Probed, String> {
+pub(super) fn columns<T: Serialize + DeserializeOwned>() -> Result<Vec<Column>, String> {
     let name = std::any::type_name::<T>();
     let sample: T =
         shape::sample().ok_or_else(|| format!("`{name}` does not show its fields: a type in it takes no empty value"))?;
-    let tuples = Cell::new(false);
-    let found = sample.serialize(Probe { tuples: &tuples }).map_err(|Unfit(what)| format!("`{name}` is no row: {what}"))?;
+    let found = sample.serialize(Probe).map_err(|Unfit(what)| format!("`{name}` is no row: {what}"))?;
     match found {
-        Found { data_type: ColumnType::Struct(columns), nullable: false } => Ok(Probed { columns, tuples: tuples.get() }),
+        Found { data_type: ColumnType::Struct(columns), nullable: false } => Ok(columns),
         _ => Err(format!("`{name}` is no row: it is no struct")),
     }
 }
 
 #[derive(Clone, Copy)]
-struct Probe<'a> {
-    tuples: &'a Cell<bool>,
-}
+struct Probe;
 
 /// What a value becomes.
 struct Found {
@@ -91,15 +80,15 @@ macro_rules! plain {
     )+};
 }
 
-impl<'a> Serializer for Probe<'a> {
+impl Serializer for Probe {
     type Ok = Found;
     type Error = Unfit;
-    type SerializeSeq = Elements<'a>;
-    type SerializeTuple = Fields<'a>;
-    type SerializeTupleStruct = Fields<'a>;
+    type SerializeSeq = Elements;
+    type SerializeTuple = Fields;
+    type SerializeTupleStruct = Fields;
     type SerializeTupleVariant = Impossible<Found, Unfit>;
     type SerializeMap = Impossible<Found, Unfit>;
-    type SerializeStruct = Fields<'a>;
+    type SerializeStruct = Fields;
     type SerializeStructVariant = Impossible<Found, Unfit>;
 
     plain! {
@@ -144,7 +133,7 @@ impl<'a> Serializer for Probe<'a> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Found, Unfit> {
         match name {
-            Timestamp::NAME | EventTime::NAME => is(ColumnType::Timestamp),
+            EventTime::NAME => is(ColumnType::Timestamp),
             _ => value.serialize(self),
         }
     }
@@ -159,16 +148,15 @@ impl<'a> Serializer for Probe<'a> {
         Err(no(ENUM))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, Unfit> {
-        Ok(Elements { probe: self, found: None })
+    fn serialize_seq(self, _: Option<usize>) -> Result<Elements, Unfit> {
+        Ok(Elements { found: None })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Fields<'a>, Unfit> {
-        self.tuples.set(true);
-        Ok(Fields { probe: self, columns: Vec::new() })
+    fn serialize_tuple(self, _: usize) -> Result<Fields, Unfit> {
+        Ok(Fields { columns: Vec::new() })
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Fields<'a>, Unfit> {
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Fields, Unfit> {
         self.serialize_tuple(len)
     }
 
@@ -186,8 +174,8 @@ impl<'a> Serializer for Probe<'a> {
         Err(no(MAP))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, Unfit> {
-        Ok(Fields { probe: self, columns: Vec::new() })
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields, Unfit> {
+        Ok(Fields { columns: Vec::new() })
     }
 
     fn serialize_struct_variant(
@@ -202,17 +190,16 @@ impl<'a> Serializer for Probe<'a> {
 }
 
 /// A list: its elements are alike.
-struct Elements<'a> {
-    probe: Probe<'a>,
+struct Elements {
     found: Option<Found>,
 }
 
-impl SerializeSeq for Elements<'_> {
+impl SerializeSeq for Elements {
     type Ok = Found;
     type Error = Unfit;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unfit> {
-        self.found = Some(value.serialize(self.probe)?);
+        self.found = Some(value.serialize(Probe)?);
         Ok(())
     }
 
@@ -223,18 +210,17 @@ impl SerializeSeq for Elements<'_> {
 }
 
 /// A struct, or a tuple, whose fields are `f0`, `f1` and so on.
-struct Fields<'a> {
-    probe: Probe<'a>,
+struct Fields {
     columns: Vec<Column>,
 }
 
-impl Fields<'_> {
+impl Fields {
     fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Unfit> {
         let within = |Unfit(what): Unfit| match what.strip_prefix('`') {
             Some(path) => Unfit(format!("`{name}.{path}")),
             None => Unfit(format!("`{name}`: {what}")),
         };
-        self.columns.push(value.serialize(self.probe).map_err(within)?.column(name));
+        self.columns.push(value.serialize(Probe).map_err(within)?.column(name));
         Ok(())
     }
 
@@ -243,7 +229,7 @@ impl Fields<'_> {
     }
 }
 
-impl SerializeStruct for Fields<'_> {
+impl SerializeStruct for Fields {
     type Ok = Found;
     type Error = Unfit;
 
@@ -256,7 +242,7 @@ impl SerializeStruct for Fields<'_> {
     }
 }
 
-impl SerializeTuple for Fields<'_> {
+impl SerializeTuple for Fields {
     type Ok = Found;
     type Error = Unfit;
 
@@ -269,7 +255,7 @@ impl SerializeTuple for Fields<'_> {
     }
 }
 
-impl SerializeTupleStruct for Fields<'_> {
+impl SerializeTupleStruct for Fields {
     type Ok = Found;
     type Error = Unfit;
 

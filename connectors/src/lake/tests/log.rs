@@ -26,6 +26,14 @@ fn the_log_is_checkpointed_and_read_back_from_there() {
     assert_eq!(stage.lane(0).fence(Token(2)).unwrap(), Some(marker(120)));
 }
 
+/// JSON knows no bytes.
+#[derive(Serialize)]
+struct WithPhoto {
+    photo: bytes::Bytes,
+    #[serde(flatten)]
+    rest: Value,
+}
+
 #[test]
 fn neither_versions_nor_checkpoints_nor_names_nor_indexes_hold_a_subject_or_a_text() {
     let inner = vec![Column::nullable("code", ColumnType::Int32), Column::nullable("street", ColumnType::Text)];
@@ -39,12 +47,13 @@ fn neither_versions_nor_checkpoints_nor_names_nor_indexes_hold_a_subject_or_a_te
         Column::nullable("photo", ColumnType::Binary),
     ];
     let stage = stage(TableSpec::new("t", "memory:///t", "at", columns).unwrap());
-    let row = json!({"at": THREE, "user": "SECRET-1", "account": 77_700_777_007_i64, "note": "SECRET-2", "photo": b"SECRET-5",
+    let row = json!({"at": THREE, "user": "SECRET-1", "account": 77_700_777_007_i64, "note": "SECRET-2", 
         "home": {"code": 88_008_800, "street": "SECRET-3"}, "shop": {"code": 4_321_234, "street": "SECRET-4"}});
+    let row = WithPhoto { photo: bytes::Bytes::from_static(b"SECRET-5"), rest: row };
     let mut lane = stage.lane(0);
     lane.fence(Token(1)).unwrap();
     for epoch in 1..=60 {
-        lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, vec![out(epoch, 1, &row)])])).unwrap();
+        lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, vec![out(&stage.spec, epoch, 1, &row)])])).unwrap();
     }
     let (mut versions, mut checkpoints, mut indexes, mut files) = (0, 0, 0, 0);
     for path in stage.objects() {
@@ -178,8 +187,9 @@ fn columns_that_may_be_null_are_added_to_the_table() {
     let mut lane = next.lane(0);
     assert_eq!(lane.fence(Token(2)).unwrap(), Some(marker(2)));
     let row = json!({"id": 3, "user": "u", "at": THREE, "country": "AT", "score": 7});
-    let old = OutRecord { diff: -1, ..payment(1, THREE + 1) };
-    lane.commit(&run(Some(2), vec![(3, vec![out(3, 1, &row), old, payment(4, THREE)])])).unwrap();
+    let of = |id, diff, at| out(&next.spec, id, diff, &json!({"id": id, "user": format!("user-{id}"), "at": at}));
+    let rows = vec![out(&next.spec, 3, 1, &row), of(1, -1, THREE + 1), of(4, 1, THREE)];
+    lane.commit(&run(Some(2), vec![(3, rows)])).unwrap();
     let found: Vec<_> =
         next.rows().into_iter().map(|row| (row["id"].clone(), row["country"].clone(), row["score"].clone())).collect();
     assert_eq!(

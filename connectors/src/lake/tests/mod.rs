@@ -10,7 +10,7 @@ mod rows;
 mod subjects;
 mod upkeep;
 
-use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore, TableView};
+use super::{DeltaLog, TableLog, TableSink, TableSnapshot, TableSpec, TableStore, TableView, encode_row};
 use delta_kernel::arrow::array::RecordBatch;
 use delta_kernel::arrow::compute::concat_batches;
 use delta_kernel::arrow::json::ArrayWriter;
@@ -25,6 +25,7 @@ use distributary_runtime::time::{Epoch, EventTime, WallTime};
 use distributary_runtime::update::Origin;
 use faulty::FaultyStore;
 use futures_util::TryStreamExt as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -136,20 +137,20 @@ fn marker(epoch: u64) -> Marker {
 }
 
 /// The result at this offset.
-fn out(offset: u64, diff: i64, row: &Value) -> OutRecord {
+fn out(spec: &TableSpec, offset: u64, diff: i64, row: &impl Serialize) -> OutRecord {
     OutRecord {
         sink: 0,
         partition: 0,
         origin: Origin::record(1, 3, offset),
         diff,
         key: None,
-        value: Some(row.to_string().into_bytes()),
+        value: Some(encode_row(spec.columns(), row).unwrap()),
         headers: vec![],
     }
 }
 
 fn payment(id: u64, at_ms: i64) -> OutRecord {
-    out(id, 1, &json!({"id": id, "user": format!("user-{id}"), "at": at_ms}))
+    out(&payments(), id, 1, &json!({"id": id, "user": format!("user-{id}"), "at": at_ms}))
 }
 
 fn run(previous: Option<u64>, epochs: Vec<(u64, Vec<OutRecord>)>) -> Run {

@@ -75,9 +75,9 @@ fn a_subject_is_found_by_its_text_wherever_it_stands() {
         "friends": [{"name": "f1"}, null, {"name": "f2", "code": 12}], "groups": [["g1", null], null, [], ["g2"]]});
     let other = json!({"at": THREE + HOUR_MS, "user": "u2", "friends": [{"name": "u1"}, {"name": "u1"}], "groups": null});
     let empty = json!({"at": THREE + HOUR_MS});
-    let mut lane = stage.lane(0);
+    let (mut lane, of) = (stage.lane(0), &stage.spec);
     lane.fence(Token(1)).unwrap();
-    lane.commit(&run(None, vec![(1, vec![out(1, 1, &row), out(2, 2, &other), out(3, 1, &empty)])])).unwrap();
+    lane.commit(&run(None, vec![(1, vec![out(of, 1, 1, &row), out(of, 2, 2, &other), out(of, 3, 1, &empty)])])).unwrap();
 
     let there = ["-7", "-9223372036854775808", "18446744073709551615", "42", "o1", "Ring 1", "f1", "f2", "g1", "g2"];
     for subject in there {
@@ -136,7 +136,7 @@ fn a_table_that_names_no_subject_has_no_index() {
     let stage = stage(TableSpec::new("t", "memory:///t", "at", columns).unwrap());
     let mut lane = stage.lane(0);
     lane.fence(Token(1)).unwrap();
-    lane.commit(&run(None, vec![(1, vec![out(1, 1, &json!({"id": 1, "at": THREE}))])])).unwrap();
+    lane.commit(&run(None, vec![(1, vec![out(&stage.spec, 1, 1, &json!({"id": 1, "at": THREE}))])])).unwrap();
     assert!(!stage.objects().iter().any(|name| name.starts_with("_subjects/")));
     assert_eq!((verified(&stage), found(&stage, "1")), (vec![Verified::Whole], (0, 0)));
 }
@@ -236,8 +236,10 @@ fn an_index_that_knows_fewer_columns_than_count_by_now_denies_nothing() {
     };
     let spec = |payee| TableSpec::new("t", "memory:///t", "at", columns(payee)).unwrap();
     let stage = stage(spec(Column::nullable("payee", ColumnType::Text)));
-    let row =
-        |id: u64| out(id, 1, &json!({"at": THREE + HOUR_MS * id as i64, "payer": format!("a{id}"), "payee": format!("b{id}")}));
+    let of = stage.spec.clone();
+    let row = |id: u64| {
+        out(&of, id, 1, &json!({"at": THREE + HOUR_MS * id as i64, "payer": format!("a{id}"), "payee": format!("b{id}")}))
+    };
     let mut lane = stage.lane(0);
     lane.fence(Token(1)).unwrap();
     lane.commit(&run(None, vec![(1, vec![row(1)])])).unwrap();
