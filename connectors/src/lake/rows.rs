@@ -286,7 +286,9 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn of(spec: &TableSpec, run: &'a Run) -> Result<Self> {
-        let mut rows = Self { records: Vec::new(), epochs: Vec::new(), diffs: Vec::new() };
+        let rows = run.epochs.iter().map(|epoch| epoch.records.len()).sum();
+        let (records, epochs, diffs) = (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut rows = Self { records, epochs, diffs };
         let mut count = 0_u64;
         for (epoch, record) in run.epochs.iter().flat_map(|epoch| epoch.records.iter().map(|record| (epoch.epoch, record))) {
             count = count.saturating_add(record.diff.unsigned_abs());

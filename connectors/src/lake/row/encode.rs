@@ -10,6 +10,8 @@ use distributary_runtime::time::EventTime;
 use parts::{Elements, Fields, Parts};
 use serde::ser::{Impossible, Serialize, Serializer};
 
+// What runs for every value is inlined: the type that is written lies in another crate.
+
 /// Room that most rows need.
 const ROW_BYTES: usize = 128;
 
@@ -61,14 +63,17 @@ struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
+    #[inline]
     fn of_column(to: &'a mut Vec<u8>, column: &'a Column) -> Self {
         Self::new(to, &column.data_type, if column.nullable { Ok(()) } else { Err(NULL) })
     }
 
+    #[inline]
     fn new(to: &'a mut Vec<u8>, data_type: &'a ColumnType, null: Result<(), Reason>) -> Self {
         Self { to, target: Target::Value(data_type), null, form: Form::Text }
     }
 
+    #[inline]
     fn value(mut self, value: Value<'_>) -> Result<(), Misfit> {
         let Target::Value(data_type) = self.target else { return Err(Misfit::of(NO_OBJECT)) };
         self.present();
@@ -86,12 +91,14 @@ impl<'a> Encoder<'a> {
     }
 
     /// If the column may be null, a value follows.
+    #[inline]
     fn present(&mut self) {
         if self.null.is_ok() {
             self.to.push(PRESENT);
         }
     }
 
+    #[inline]
     fn fields(mut self) -> Result<Fields<'a>, Misfit> {
         let columns = match self.target {
             Target::Row(columns) => columns,
@@ -120,6 +127,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
+#[inline]
 fn put(to: &mut Vec<u8>, data_type: &ColumnType, value: Value<'_>) -> Result<(), Reason> {
     match data_type {
         ColumnType::Bool => to.push(u8::from(value::boolean(value)?)),
@@ -141,6 +149,7 @@ fn put(to: &mut Vec<u8>, data_type: &ColumnType, value: Value<'_>) -> Result<(),
     Ok(())
 }
 
+#[inline]
 fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Reason> {
     let length = u32::try_from(bytes.len()).map_err(|_| "is longer than 4 GiB")?;
     to.extend_from_slice(&length.to_le_bytes());
@@ -150,6 +159,7 @@ fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Reason> {
 
 macro_rules! whole {
     ($($method:ident $t:ty;)+) => {$(
+        #[inline]
         fn $method(self, number: $t) -> Result<(), Misfit> {
             self.value(Value::Whole(number.into()))
         }
@@ -201,6 +211,7 @@ impl<'a> Serializer for Encoder<'a> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, text: &str) -> Result<(), Misfit> {
         self.value(Value::Text(text))
     }
@@ -273,6 +284,7 @@ impl<'a> Serializer for Encoder<'a> {
         self.fields()
     }
 
+    #[inline]
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, Misfit> {
         self.fields()
     }

@@ -38,6 +38,7 @@ pub(super) fn boolean(value: Value<'_>) -> Result<bool, Reason> {
 }
 
 /// Text may be of any length: the bus bounds records.
+#[inline]
 pub(super) fn text(value: Value<'_>) -> Result<&str, Reason> {
     match value {
         Value::Text(text) => Ok(text),
@@ -52,6 +53,7 @@ pub(super) fn bytes(value: Value<'_>) -> Result<&[u8], Reason> {
     }
 }
 
+#[inline]
 pub(super) fn integer<T: TryFrom<i128>>(value: Value<'_>) -> Result<T, Reason> {
     match value {
         Value::Whole(number) => T::try_from(number).map_err(|_| OUT_OF_RANGE),
@@ -111,6 +113,7 @@ fn parse_decimal(number: &str, precision: u8, scale: u8) -> Result<i128, Reason>
 }
 
 /// Microseconds since 1970.
+#[inline]
 pub(super) fn timestamp(value: Value<'_>) -> Result<i64, Reason> {
     let at = match value {
         Value::Whole(_) | Value::Float(_) => integer::<i64>(value)?.checked_mul(1_000),
@@ -124,6 +127,7 @@ pub(super) fn timestamp(value: Value<'_>) -> Result<i64, Reason> {
 }
 
 /// If they lie in a year that has a name.
+#[inline]
 pub(super) fn micros(at: i64) -> Result<i64, Reason> {
     if TIMESTAMP_US.contains(&at) { Ok(at) } else { Err("is a time outside the years 1 to 9999") }
 }

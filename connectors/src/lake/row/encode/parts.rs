@@ -20,10 +20,12 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     pub(super) fn new(to: &'a mut Vec<u8>, columns: &'a [Column]) -> Self {
         Self { to, columns, next: 0, early: BTreeMap::new(), named: None }
     }
 
+    #[inline]
     fn place(&self, name: &str) -> Option<usize> {
         let is_next = self.columns.get(self.next).is_some_and(|column| column.name == name);
         if is_next { Some(self.next) } else { self.columns.iter().position(|column| column.name == name) }
@@ -46,6 +48,7 @@ impl<'a> Fields<'a> {
     }
 
     /// What has not come is null.
+    #[inline]
     fn finish(mut self) -> Result<(), Misfit> {
         for (place, column) in self.columns.iter().enumerate().skip(self.next) {
             match self.early.remove(&place) {
