@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let dir = tempfile::tempdir()?;
     let of = |name: &str| Duration::from_secs(flags.count(name));
     let slow = Way::Slow(Duration::from_millis(flags.count("slower-ms")));
-    let phases = vec![
+    let phases = [
         ("there", Way::Open, of("seconds")),
         ("dead", Way::Cut, of("dead")),
         ("back", Way::Open, of("seconds")),

@@ -249,7 +249,7 @@ impl Tiered {
     /// Some records of the archive; at its end the partitions go on from the bus.
     fn read(&mut self) -> Result<Vec<Batch>, BusError> {
         let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
-        let Some(records) = reader.next().map_err(as_bus)? else {
+        let Some(records) = reader.read().map_err(as_bus)? else {
             self.end_of_archive()?;
             return Ok(Vec::new());
         };

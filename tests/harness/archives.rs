@@ -26,7 +26,7 @@ pub(crate) fn judge(bus: &dyn Bus, payments: TopicId, lake: &str, findings: &mut
     let archive = Archive::open(&store, &folder, &topic)?.ok_or("there is no archive")?;
     let mut reader = archive.read(published.keys().map(|partition| (*partition, Offset(0))).collect());
     let mut archived: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
-    while let Some(records) = reader.next()? {
+    while let Some(records) = reader.read()? {
         for (partition, records) in records {
             archived.entry(partition).or_default().extend(records.iter().map(digest));
         }

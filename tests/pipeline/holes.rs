@@ -58,7 +58,7 @@ fn an_epoch_binds_what_is_seen_between_holes_and_a_replay_sees_the_same() {
     assert_eq!(archive.held().values().collect::<Vec<_>>(), [&(Offset(0), upto)]);
     let mut reader = archive.read([(0, Offset(0))].into());
     let mut archived = Vec::new();
-    while let Some(mut records) = reader.next().unwrap() {
+    while let Some(mut records) = reader.read().unwrap() {
         archived.extend(records.remove(&0).unwrap_or_default());
     }
     assert_eq!(archived, all);

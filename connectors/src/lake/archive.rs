@@ -222,7 +222,7 @@ impl ArchiveReader {
     ///
     /// # Errors
     /// The store failed, or a file cannot be read.
-    pub fn next(&mut self) -> Result<Option<BTreeMap<u32, Vec<Record>>>> {
+    pub fn read(&mut self) -> Result<Option<BTreeMap<u32, Vec<Record>>>> {
         let Some(batch) = self.batch()? else { return Ok(None) };
         let rows = self.rows(&batch)?;
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
