@@ -9,13 +9,13 @@ use crate::ledger::{BOTH, BOTH_TABLE, BOTH_TOPIC, PAYMENTS};
 use crate::outside::{Ground, has_read_all};
 use crate::pipe::{Pipe, Way};
 use crate::process::Process;
-use crate::teams::{Latency, await_that, await_topic, park_until};
+use crate::teams::{Latency, await_that, await_topic, due, park_until, send_as_due};
 use distributary::run;
 use distributary_connectors::lake::TableView;
-use distributary_runtime::bus::{Bus, NewRecord, Offset, TopicId, TopicSpec};
+use distributary_runtime::bus::{NewRecord, Offset, TopicId, TopicSpec};
 use distributary_runtime::plan::TopicLane;
 use distributary_runtime::settings::Settings;
-use distributary_runtime::time::{Clock, SystemClock, WallTime, monotonic};
+use distributary_runtime::time::{Clock, SystemClock, monotonic};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -91,7 +91,7 @@ impl Outage {
         let (began, began_at, done) = (monotonic(), SystemClock.now(), AtomicBool::new(false));
         let end = self.warm_up + self.phases.iter().map(|(_, length)| *length).sum::<Duration>();
         let (sent, seen, memory, catch_up) = scope(|threads| -> Result<_> {
-            let sender = threads.spawn(|| self.send(&*bus, payments, (began, began_at), end));
+            let sender = threads.spawn(|| send_as_due(&*bus, payments, self.rate, (began, began_at), end, payment));
             let reader = threads.spawn(|| listen(&ground, out, began, &done));
             let memory = self.attack(&pipe, &job, began);
             let sent = sender.join().unwrap_or_else(|_| Err("the sender panicked".into()));
@@ -125,8 +125,8 @@ impl Outage {
         let phases = self.phases.iter().zip(memory).map(|((_, length), batch_mib)| {
             let phase = from..from + *length;
             from = phase.end;
-            let of_phase = (0..).zip(&seen).filter(|(id, _)| phase.contains(&self.due(*id)));
-            let latency = Latency::of(of_phase.filter_map(|(id, at)| Some((*at)?.saturating_sub(self.due(id)))));
+            let of_phase = (0..).zip(&seen).filter(|(id, _)| phase.contains(&due(*id, self.rate)));
+            let latency = Latency::of(of_phase.filter_map(|(id, at)| Some((*at)?.saturating_sub(due(id, self.rate)))));
             Seen { latency, batch_mib }
         });
         Ok(Report { phases: phases.collect(), catch_up })
@@ -149,30 +149,6 @@ impl Outage {
         }
         pipe.set(Way::Open);
         memory
-    }
-
-    /// When a payment is due.
-    fn due(&self, id: u64) -> Duration {
-        Duration::from_nanos(id * 1_000_000_000 / self.rate)
-    }
-
-    /// Sends what is due, whatever has become of the rest. Gives how many were due.
-    fn send(&self, bus: &dyn Bus, payments: TopicId, (began, at): (Instant, WallTime), end: Duration) -> Result<u64> {
-        let mut next = 0;
-        while self.due(next) < end {
-            let from = next;
-            while self.due(next) < began.elapsed().min(end) {
-                next += 1;
-            }
-            let due = |id| at.0 + i64::try_from(self.due(id).as_millis()).unwrap_or(i64::MAX);
-            let records: Vec<_> = (from..next).map(|id| payment(id, due(id))).collect();
-            if records.is_empty() {
-                park_until(began + self.due(next));
-            } else {
-                bus.produce(payments, records)?;
-            }
-        }
-        Ok(next)
     }
 }
 

@@ -141,25 +141,12 @@ impl Teams {
 
     /// When a payment is due.
     fn due(&self, id: u64) -> Duration {
-        Duration::from_nanos(id * 1_000_000_000 / self.rate)
+        due(id, self.rate)
     }
 
     /// Sends what is due, whatever has become of the rest; then payments that close all windows. Gives how many were due.
     fn send(&self, bus: &dyn Bus, payments: TopicId, (began, at): (Instant, WallTime), end: Duration) -> Result<u64> {
-        let mut next = 0;
-        while self.due(next) < end {
-            let from = next;
-            while self.due(next) < began.elapsed().min(end) {
-                next += 1;
-            }
-            let due = |id| at.0 + i64::try_from(self.due(id).as_millis()).unwrap_or(i64::MAX);
-            let records: Vec<_> = (from..next).map(|id| payment(id, due(id), None)).collect();
-            if records.is_empty() {
-                park_until(began + self.due(next));
-            } else {
-                bus.produce(payments, records)?;
-            }
-        }
+        let next = send_as_due(bus, payments, self.rate, (began, at), end, |id, due| payment(id, due, None))?;
         let later = SystemClock.now().0 + 60_000;
         bus.produce(payments, (0..PARTITIONS).map(|p| payment(next * LARGE_EVERY + 1, later, Some(p))).collect())?;
         Ok(next)
@@ -207,6 +194,37 @@ impl Latency {
         let [p50_us, p99_us] = [50, 99].map(|share| below(share).copied().unwrap_or_default());
         Self { p50_us, p99_us, results: latencies.len() }
     }
+}
+
+/// When a payment is due, of so many in a second.
+pub(crate) fn due(id: u64, rate: u64) -> Duration {
+    Duration::from_nanos(id * 1_000_000_000 / rate)
+}
+
+/// Sends what is due, whatever has become of the rest: `payment` makes it of its number and its event time. Gives how many were due.
+pub(crate) fn send_as_due(
+    bus: &dyn Bus,
+    payments: TopicId,
+    rate: u64,
+    (began, at): (Instant, WallTime),
+    end: Duration,
+    payment: impl Fn(u64, i64) -> NewRecord,
+) -> Result<u64> {
+    let mut next = 0;
+    while due(next, rate) < end {
+        let from = next;
+        while due(next, rate) < began.elapsed().min(end) {
+            next += 1;
+        }
+        let time = |id| at.0 + i64::try_from(due(id, rate).as_millis()).unwrap_or(i64::MAX);
+        let records: Vec<_> = (from..next).map(|id| payment(id, time(id))).collect();
+        if records.is_empty() {
+            park_until(began + due(next, rate));
+        } else {
+            bus.produce(payments, records)?;
+        }
+    }
+    Ok(next)
 }
 
 /// Payments, without what an earlier run has left.

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_millis(200);
 const EVERY_ELSEWHERE: Duration = Duration::from_secs(5);
 
+/// So many records behind the end, or fewer, is live.
+const LIVE: u64 = 1_000;
+
 /// See the module.
 pub(super) struct Progress {
     what: &'static str,
@@ -54,5 +57,38 @@ impl Progress {
         let mut to = std::io::stderr().lock();
         let _ = write!(to, "{}: {}{of}, {rate}/s    {end}", self.what, grouped(self.done));
         let _ = to.flush();
+    }
+}
+
+/// How far a backfill is, told from what is still to be read.
+#[derive(Default)]
+pub(super) struct CatchingUp {
+    progress: Option<(Progress, u64)>,
+}
+
+impl CatchingUp {
+    /// Takes how many records are still to be read, if that is known; true at the end.
+    pub(super) fn is_over(&mut self, lag: Option<u64>) -> bool {
+        let Some(lag) = lag else { return false };
+        let (progress, before) = self.progress.get_or_insert_with(|| (Progress::new("backfill: records", Some(lag)), lag));
+        progress.add(before.saturating_sub(lag));
+        *before = lag.min(*before);
+        if lag > LIVE {
+            return false;
+        }
+        self.progress.take().map(|(progress, _)| progress.finish());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CatchingUp;
+
+    #[test]
+    fn who_has_little_left_is_live() {
+        let mut catching_up = CatchingUp::default();
+        let told = [None, Some(50_000), Some(20_000), Some(30_000), Some(900)].map(|lag| catching_up.is_over(lag));
+        assert_eq!(told, [false, false, false, false, true]);
     }
 }

@@ -1,8 +1,8 @@
 //! `run`: a pipeline, until it is told to stop or cannot go on.
 
-use super::backfill::{CatchingUp, date};
 use super::context::Context;
 use super::liveness::Alive;
+use super::progress::CatchingUp;
 use super::status::{StatusFile, Told};
 use super::{logging, metrics_server, process, supervisor};
 use crate::{Error, Result, archive, run};
@@ -13,6 +13,9 @@ use distributary_runtime::plan::Tier;
 use distributary_runtime::report::Reports;
 use distributary_runtime::settings::Settings;
 use distributary_runtime::time::{Clock, SystemClock, WallTime};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -165,4 +168,24 @@ fn incarnation() -> Result<u128> {
     let drawn = getrandom::fill(&mut bytes);
     drawn.map_err(|e| Error::Io { what: "drawing a random number".into(), source: std::io::Error::other(e.to_string()) })?;
     Ok(u128::from_le_bytes(bytes))
+}
+
+/// A day, or a time of RFC 3339.
+pub(super) fn date(text: &str) -> Result<WallTime, String> {
+    let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let at = text.parse::<Timestamp>().ok().or_else(|| day().map(|day| day.timestamp()));
+    at.map(|at| WallTime(at.as_millisecond()))
+        .ok_or_else(|| "write a day as 2026-01-31, or a time as 2026-01-31T12:00:00Z".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WallTime, date};
+
+    #[test]
+    fn a_day_is_its_beginning_in_utc() {
+        assert_eq!(date("1970-01-02"), Ok(WallTime(86_400_000)));
+        assert_eq!(date("1970-01-01T01:00:01+01:00"), Ok(WallTime(1_000)));
+        assert!(date("yesterday").unwrap_err().contains("2026-01-31"));
+    }
 }
