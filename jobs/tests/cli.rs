@@ -130,7 +130,7 @@ fn a_refusal_says_what_to_do() {
     let cli = Cli::new();
     for (args, message) in [
         ("run velocty", "error: there is no job `velocty`; did you mean `velocity`?"),
-        ("plan zzz", "error: there is no job `zzz`; the jobs here are velocity, spend, balance, purchases"),
+        ("plan zzz", "error: there is no job `zzz`; the jobs here are velocity, spend, balance, purchases, archive.payments"),
         ("run spend", "error: topic `payments` does not exist; create it: `topic create payments`"),
         ("run velocity --set worker=2", "error: setting worker (flag --set): there is no such setting; did you mean `workers`?"),
         ("run velocity --workers 0", "error: setting workers (flag --set): expected a whole number from 1 to 256, found 0"),
