@@ -310,7 +310,9 @@ impl Tiered {
             match archive.as_ref().and_then(|archive| archive.held().get(partition)) {
                 Some((from, upto)) if (*from..*upto).contains(resume) => self.ends.insert(*partition, (*upto, at.end)),
                 _ => {
-                    let (topic, log_start, end) = (self.topic.to_string(), at.log_start, at.end);
+                    let named = self.bus.topics()?.into_iter().find(|found| found.id == self.topic);
+                    let topic = named.map_or_else(|| self.topic.to_string(), |topic| topic.spec.name);
+                    let (log_start, end) = (at.log_start, at.end);
                     return Err(BusError::OutOfRange { topic, partition: *partition, resume: *resume, log_start, end });
                 }
             };

@@ -19,7 +19,7 @@ fn keeps(flow: &Flow) -> Result<()> {
 }
 
 pub(crate) const KEEPS: TierOf = TierOf { job: keeps, tier: Tier::Batch };
-pub(crate) const KEPT: &str = "fraud.keeps.batch";
+const KEPT: &str = "fraud.keeps.batch";
 
 /// What is no payment, in every way there is.
 fn strangers(second: i64) -> Vec<NewRecord> {
