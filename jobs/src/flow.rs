@@ -180,6 +180,7 @@ impl<'s> Flow<'s> {
         let records = source::read(&self.graph, reading, Arc::new(|record| Ok(Archived::<E>::of(record))));
         let target = Sink::rows(name, &rows);
         output::to(&self.graph, &records, target, move |archived, stamp, binding| {
+            let Some(binding) = binding else { unreachable!("what comes straight from a source comes behind its binding") };
             Ok(output::Encoded { key: None, value: archived.encode(&rows, stamp, binding)? })
         });
         Ok(())

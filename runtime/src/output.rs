@@ -36,12 +36,12 @@ pub struct Encoded {
 }
 
 /// Ends a collection in a sink. What does not encode, or is larger than the bus takes it in a topic, is a dead letter. `encode` is told where a
-/// result comes from, and the binding of its epoch.
+/// result comes from, and the binding of its epoch, if it is here: what has come from another worker may be ahead of it.
 pub fn to<'s, D: Data>(
     graph: &Graph<'s>,
     input: &Collection<'s, D>,
     target: Target,
-    encode: impl Fn(&D, &Stamp, &Binding) -> Result<Encoded, String> + 'static,
+    encode: impl Fn(&D, &Stamp, Option<&Binding>) -> Result<Encoded, String> + 'static,
 ) {
     let sink = graph.plan().sinks().count() as u16;
     let partitions = match &target.target {
@@ -73,13 +73,11 @@ pub fn to<'s, D: Data>(
         drop(capabilities);
         move |_frontiers| {
             handle.for_each(|time, updates| {
-                let Some(binding) = bindings.get(*time.time()) else {
-                    unreachable!("the source had the binding of what it emits")
-                };
+                let binding = bindings.get(*time.time());
                 let (mut records, mut letters) = (Vec::with_capacity(updates.len()), Vec::new());
                 for (data, stamp, diff) in updates.drain(..) {
                     let origin = stamp.origin;
-                    match catch(|| encode(&data, &stamp, &binding)).and_then(|encoded| encoded).and_then(fits) {
+                    match catch(|| encode(&data, &stamp, binding.as_deref())).and_then(|encoded| encoded).and_then(fits) {
                         Ok(Encoded { key, value }) => {
                             let partition = match &key {
                                 Some(key) => crate::key::java_partition(key, partitions),
