@@ -43,12 +43,14 @@ fn main() -> Result<()> {
         Payments::new(options)?.filter_map(|p| serde_json::from_slice(p.value.as_deref()?).ok()).collect();
 
     let (mut ours, mut bare, mut ratios, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut sizes = Vec::new();
     for _ in 0..flags.count("rounds") {
         let dir = tempfile::tempdir()?;
         let cpu = cpu_s(|| write_table(dir.path(), &payments, part))?;
         let view = view(dir.path())?;
         assert_eq!(view.rows(), payments.len() as u64, "every row stands once");
         held.push(mib(memory().anonymous));
+        sizes = view.files.iter().map(|file| mib(file.size_bytes)).collect();
         let bare_cpu = cpu_s(|| {
             payments.chunks(part).enumerate().try_for_each(|(i, part)| write_bare(&dir.path().join(format!("{i}")), part))
         })?;
@@ -60,6 +62,9 @@ fn main() -> Result<()> {
     add("rows of a table", median(ours), "rows/CPU s");
     add("bare Arrow writer", median(bare), "rows/CPU s");
     add("ratio", median(ratios), "");
+    add("data files", sizes.len() as f64, "");
+    add("data in them", sizes.iter().sum(), "MiB");
+    add("largest", sizes.into_iter().fold(0.0, f64::max), "MiB");
     add("memory behind the first round", held[0], "MiB");
     add("memory behind the last round", held[held.len() - 1], "MiB");
 

@@ -57,6 +57,13 @@ impl Archives {
     }
 }
 
+/// Where what an archive adds to a partition of the bus begins, if it adds anything: between one that has fallen behind and the bus there is a
+/// gap, and what is older is of no use then.
+fn kept_from(archive: &Archive, there: &PartitionOffsets) -> Option<Offset> {
+    let (from, upto) = archive.held().get(&there.partition)?;
+    Some((*from).min(*upto)).filter(|from| *upto >= there.log_start && *from < there.log_start)
+}
+
 fn as_bus(error: Error) -> BusError {
     match error {
         Error::Bus(error) => error,
@@ -73,29 +80,29 @@ impl Bus for ArchivedBus {
         }
         let Some(archive) = self.archive(topic)? else { return Ok(offsets) };
         for at in &mut offsets {
-            // Between an archive that has fallen behind and the bus there is a gap: what is older is of no use then.
-            if let Some((from, upto)) = archive.held().get(&at.partition).filter(|(_, upto)| *upto >= at.log_start) {
-                at.log_start = at.log_start.min(*from).min(*upto);
-            }
+            at.log_start = kept_from(&archive, at).unwrap_or(at.log_start);
         }
         Ok(offsets)
     }
 
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError> {
-        let readable = self.readable(topic)?.into_iter().find(|of| of.partition == partition);
-        let there = self.bus.offsets(topic)?.into_iter().find(|of| of.partition == partition);
-        if readable.zip(there).is_some_and(|(all, there)| all.log_start < there.log_start)
-            && let Some(archive) = self.archive(topic)?
-            && let Some(offset) = archive.offset_at(partition, at).map_err(as_bus)?
-        {
-            return Ok(Some(offset));
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>, BusError> {
+        let there = self.bus.offsets(topic)?;
+        let mut found = self.bus.offsets_at(topic, at)?;
+        if there.iter().all(|at| at.log_start == Offset(0)) {
+            return Ok(found);
         }
-        self.bus.offset_at(topic, partition, at)
+        let Some(archive) = self.archive(topic)? else { return Ok(found) };
+        let old = there.iter().filter(|at| kept_from(&archive, at).is_some()).map(|at| at.partition);
+        let archived = archive.offsets_at(old, at).map_err(as_bus)?;
+        for (partition, offset) in &mut found {
+            *offset = archived.get(partition).copied().unwrap_or(*offset);
+        }
+        Ok(found)
     }
 
-    fn event_time_before(&self, topic: TopicId, partition: u32, offset: Offset) -> Result<Option<EventTime>, BusError> {
-        let Some(archive) = self.archive(topic)? else { return Ok(None) };
-        archive.watermark(partition, offset).map_err(as_bus)
+    fn event_times_before(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<BTreeMap<u32, EventTime>, BusError> {
+        let Some(archive) = self.archive(topic)? else { return Ok(BTreeMap::new()) };
+        archive.event_times_before(positions).map_err(as_bus)
     }
 
     fn consumer(&self, topic: TopicId, positions: &[(u32, Offset)]) -> Result<Box<dyn Consumer>, BusError> {

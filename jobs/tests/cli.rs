@@ -463,6 +463,24 @@ fn an_archive_is_run_like_a_job_and_a_backfill_reads_it() {
 }
 
 #[test]
+fn all_jobs_of_a_team_run_at_once() {
+    let cli = Cli::new();
+    cli.ok("payments generate --events 300");
+    let to_the_end = "--to 2100-01-01 --set batch.epoch_interval_ms=100 --set batch.idle_epoch_ms=100";
+    cli.ok(&format!("run demo.* {to_the_end}"));
+    for job in ["velocity", "spend", "balance", "purchases"] {
+        cli.caught_up(job);
+    }
+    cli.ok(&format!("run archive.* {to_the_end}"));
+    assert_eq!(cli.json("table show archive.payments --json")["rows"], 300);
+    cli.ok(&format!("run demo.* --tier stream {to_the_end}"));
+    let twice = cli.refused("run demo.* --metrics 127.0.0.1:9").1;
+    assert!(twice.contains("127.0.0.1:9 for several pipelines") && twice.contains("port 0"), "{twice}");
+    let (status, refused) = cli.refused("run ghost.*");
+    assert!(status == 2 && refused.contains("team `ghost` has nothing to run here"), "{refused}");
+}
+
+#[test]
 fn the_demo_ends_exactly() {
     let cli = Cli::new();
     let shown = cli.ok("demo --seconds 6 --rate 1000 --seed 3");

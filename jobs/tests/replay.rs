@@ -214,8 +214,8 @@ impl Bus for Flaky {
     fn offsets(&self, topic: TopicId) -> Result<Vec<PartitionOffsets>, BusError> {
         self.bus.offsets(topic)
     }
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError> {
-        self.bus.offset_at(topic, partition, at)
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>, BusError> {
+        self.bus.offsets_at(topic, at)
     }
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError> {
         self.bus.produce(topic, records)

@@ -16,6 +16,7 @@ pub use topic::{Offset, PartitionOffsets, Topic, TopicForm, TopicId, TopicSpec};
 
 use crate::time::{Epoch, EventTime, WallTime};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a partition delivered in one poll.
@@ -115,7 +116,7 @@ pub struct Features {
     /// `append_journal` writes nothing when the expected offset is taken. Without it the entries stand behind what was
     /// there first ([`Appended::Behind`]).
     pub conditional_append: bool,
-    /// `offset_at` finds offsets by timestamp.
+    /// `offsets_at` finds offsets by timestamp.
     pub offsets_by_time: bool,
     /// Upsert topics are compacted.
     pub compaction: bool,
@@ -181,18 +182,19 @@ pub trait Bus: Send + Sync {
         self.offsets(topic)
     }
 
-    /// The first offset whose record's timestamp is at or after `at`; `None` when there is none.
+    /// Of every partition the first offset whose record's timestamp is at or after `at`; its end when there is none.
     ///
     /// # Errors
-    /// The bus failed, or lacks the feature.
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError>;
+    /// [`BusError::TopicChanged`] when the topic is gone.
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>, BusError>;
 
-    /// The greatest event time of the records of a partition before `offset`, if somebody has kept it: an archive has.
+    /// The greatest event time of the records of each partition before the given offset, of those where somebody has kept it: an archive
+    /// has.
     ///
     /// # Errors
     /// The bus failed.
-    fn event_time_before(&self, _topic: TopicId, _partition: u32, _offset: Offset) -> Result<Option<EventTime>, BusError> {
-        Ok(None)
+    fn event_times_before(&self, _topic: TopicId, _positions: &[(u32, Offset)]) -> Result<BTreeMap<u32, EventTime>, BusError> {
+        Ok(BTreeMap::new())
     }
 
     /// Appends records, all of them or none; returns (partition, offset) of each.

@@ -1,33 +1,35 @@
 //! Runs one pipeline in this process: from its plan to its end.
 
+mod place;
+
 use crate::binding::{Binding, BindingLog, Feed, Positions};
 use crate::bus::{Bus, Offset, TopicId, TopicSpec};
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::graph::{Graph, Worker};
-use crate::lanes::{self, OpenLane};
+use crate::graph::Graph;
+use crate::lanes::OpenLane;
 use crate::layout::Layout;
 use crate::pipeline::{Components, Pipeline, StartOptions, Topics};
-use crate::plan::{Plan, StateNode};
+use crate::plan::Plan;
 use crate::report::{Command, Report, Reports};
 use crate::scribe::{Durable, Journal, Scribe};
 use crate::settings::Settings;
-use crate::source::running::RunningSource;
 use crate::start::{self, Entered};
-use crate::state::{CheckpointStore, Manifest, ManifestHead, Saved, Snapshot};
+use crate::state::{CheckpointStore, Manifest, ManifestHead};
 use crate::steering::Steering;
 use crate::testing::InMemory;
-use crate::time::{Epoch, Watermark, monotonic};
+use crate::time::{Epoch, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};
+use place::Place;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::dataflow::InputHandle;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Concatenate, Input, Probe, probe};
 use timely::progress::frontier::AntichainRef;
 use timely::worker::ProgressMode;
 
@@ -96,7 +98,7 @@ pub fn run(
     };
     // They stand in the first binding: until there is one, a start looks again.
     let claims = match live.epoch == entered.history.since {
-        true => start::claims(&*components.bus, &plan, &live)?,
+        true => start::claims(&*components.bus, &plan, &topics, &live)?,
         false => Vec::new(),
     };
     tracing::info!(
@@ -338,94 +340,6 @@ fn work(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, steering: Opt
         forget();
     }
     steering.end()
-}
-
-/// A worker's place in the pipeline.
-struct Place {
-    shared: Arc<Shared>,
-    index: usize,
-    peers: usize,
-}
-
-impl Place {
-    /// Ends every group of sinks in its lanes; the probe tells which epochs this worker has done with.
-    fn open_lanes(&self, graph: &Graph<'_>) -> probe::Handle<Epoch> {
-        let probe = probe::Handle::new();
-        let outputs = std::mem::take(&mut *graph.shared().outputs.borrow_mut());
-        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        for (group, streams) in outputs {
-            let mine = |(of, lane, _): &mut (String, u32, OpenLane)| *of == group && *lane as usize % self.peers == self.index;
-            let owned = lanes.extract_if(.., mine).map(|(_, lane, open)| (lane, open)).collect();
-            let records = graph.scope().concatenate(streams);
-            let settings = &self.shared.settings;
-            let waiting = settings.epochs_in_flight_max as usize + 1;
-            let (durable, reports) = (&self.shared.durable, &self.shared.reports);
-            lanes::gather(graph, records, settings.lanes, owned, waiting, durable, reports).probe_with(&probe);
-        }
-        probe
-    }
-}
-
-impl Worker for Place {
-    fn start(&self) -> Epoch {
-        self.shared.start
-    }
-
-    fn watermark(&self) -> Watermark {
-        self.shared.positions.watermark()
-    }
-
-    fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()> {
-        let Some(manifest) = &self.shared.manifest else { return Ok(()) };
-        let Some(saved) = manifest.state(&state.name) else { return Ok(()) };
-        if saved.type_fingerprint != state.type_fingerprint() {
-            let what = format!("{}: state `{}` was written with other types", self.shared.pipeline.name, state.name);
-            return Err(Error::refused(what, "run the old binary, or begin a new generation with `run --from-zero`"));
-        }
-        let mine = |group: u8| usize::from(group) % self.peers == self.index;
-        self.shared.store.read_state(saved, mine, |group, slices| into.restore(group, slices))
-    }
-
-    fn source(&self, source: u16) -> Option<RunningSource> {
-        let node = self.shared.plan.sources().nth(usize::from(source))?;
-        let of = |positions: &Positions| -> BTreeMap<u32, crate::binding::PartitionPosition> {
-            let feeds = positions.feeds.iter().filter(|(f, _)| f.source == source);
-            feeds.map(|(f, at)| (f.partition.number(), *at)).collect()
-        };
-        Some(RunningSource {
-            bus: self.shared.bus.clone(),
-            topic: self.shared.topics.get(&node.topic)?.clone(),
-            resume: of(&self.shared.positions).into_iter().map(|(p, at)| (p, (at.resume, at.watermark))).collect(),
-            live_from: of(&self.shared.live).into_iter().map(|(p, at)| (p, at.resume)).collect(),
-            until: self
-                .shared
-                .until
-                .iter()
-                .filter(|(f, _)| f.source == source)
-                .map(|(f, at)| (f.partition.number(), *at))
-                .collect(),
-            worker: (self.index, self.peers),
-            settings: self.shared.settings.clone(),
-            reports: self.shared.reports.clone(),
-        })
-    }
-
-    fn partitions(&self, topic: &str) -> u32 {
-        self.shared.topics.get(topic).map_or(1, |t| t.spec.partitions)
-    }
-
-    fn record_bytes_max(&self) -> u64 {
-        self.shared.bus.features().record_bytes_max
-    }
-
-    fn fail(&self, error: Error) {
-        self.shared.reports.fail(error);
-    }
-
-    fn save(&self, saved: Saved) {
-        // The receiver is gone only when the pipeline ends.
-        let _ = self.shared.saves.send(Job::Save(saved));
-    }
 }
 
 /// Asks a running pipeline to stop in order.

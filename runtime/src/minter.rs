@@ -20,6 +20,12 @@ pub enum Turn {
     Wait(Duration),
 }
 
+#[derive(Debug, Default)]
+struct Waiting {
+    pieces: VecDeque<Delivered>,
+    bytes: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Minter {
@@ -29,7 +35,7 @@ pub struct Minter {
     /// What the first binding has to lift.
     claims: Vec<Lift>,
     /// Delivered but not bound, by source partition.
-    waiting: BTreeMap<Feed, VecDeque<Delivered>>,
+    waiting: BTreeMap<Feed, Waiting>,
     waiting_records: u64,
     waiting_bytes: u64,
     /// When a partition was last seen to be drained, on a monotonic scale that starts with the minter, and where.
@@ -70,16 +76,19 @@ impl Minter {
         (self.in_flight.len(), self.in_flight_bytes)
     }
 
-    /// Whether more waits than one epoch takes.
+    /// Whether as much waits as one epoch takes, or as a partition may be read ahead: its reader is held up until some of it is bound.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.waiting_records >= self.settings.epoch_records_max || self.waiting_bytes >= self.settings.epoch_bytes_max
+        let held_up = |of: &Waiting| of.bytes >= self.settings.read_ahead_bytes;
+        self.waiting_records >= self.settings.epoch_records_max
+            || self.waiting_bytes >= self.settings.epoch_bytes_max
+            || self.waiting.values().any(held_up)
     }
 
     /// How far a partition has been read, bound or not.
     #[must_use]
     pub fn reached(&self, feed: Feed) -> Offset {
-        let delivered = self.waiting.get(&feed).and_then(VecDeque::back).map(|piece| piece.upto);
+        let delivered = self.waiting.get(&feed).and_then(|of| of.pieces.back()).map(|piece| piece.upto);
         delivered.unwrap_or(self.positions.of(feed).resume)
     }
 
@@ -100,7 +109,9 @@ impl Minter {
         self.drained.remove(&piece.feed);
         self.waiting_records += piece.records;
         self.waiting_bytes += piece.bytes;
-        self.waiting.entry(piece.feed).or_default().push_back(piece);
+        let waiting = self.waiting.entry(piece.feed).or_default();
+        waiting.bytes += piece.bytes;
+        waiting.pieces.push_back(piece);
     }
 
     /// A fetch was answered, and the partition has nothing behind `position`: the positive evidence that idleness takes.
@@ -184,8 +195,8 @@ impl Minter {
         let mut ranges: BTreeMap<Feed, Range> = BTreeMap::new();
         let (mut records, mut bytes) = (0, 0);
         while self.waiting_records > 0 && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
-            for (feed, pieces) in &mut self.waiting {
-                let Some(piece) = pieces.pop_front() else { continue };
+            for (feed, waiting) in &mut self.waiting {
+                let Some(piece) = waiting.pieces.pop_front() else { continue };
                 // What lies between them, a reader has passed over: nobody may see it.
                 let from = self.positions.of(*feed).resume.min(piece.from);
                 let new = Range { feed: *feed, from, upto: from, records: 0, max_time: EventTime::MIN };
@@ -196,6 +207,7 @@ impl Minter {
                 range.max_time = range.max_time.max(piece.max_time);
                 records += piece.records;
                 bytes += piece.bytes;
+                waiting.bytes -= piece.bytes;
                 self.waiting_records -= piece.records;
                 self.waiting_bytes -= piece.bytes;
             }
@@ -214,7 +226,7 @@ impl Minter {
 
     fn seen_drained(&self, feed: &Feed, monotonic: Duration) -> bool {
         let recent = self.drained.get(feed).is_some_and(|(at, _)| monotonic.saturating_sub(*at) <= EVIDENCE_AGE_MAX);
-        recent && self.waiting.get(feed).is_none_or(VecDeque::is_empty)
+        recent && self.waiting.get(feed).is_none_or(|of| of.pieces.is_empty())
     }
 }
 

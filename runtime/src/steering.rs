@@ -1,9 +1,10 @@
 //! Steering: what worker 0 does beside its share of the work. It hears the reports, replays, mints, keeps the books of
 //! the checkpoints, and ends the pipeline in order.
 
+mod sealed;
 mod told;
 
-use crate::binding::{Binding, Control, Feed, Lift, Positions, SourcePartition};
+use crate::binding::{Binding, Control, Feed, Lift, Positions};
 use crate::blocked::Blocked;
 use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
@@ -23,6 +24,7 @@ use crate::state::{Manifest, ManifestHead};
 use crate::time::{Epoch, EventTime, Watermark, monotonic};
 use crate::upkeep::Job;
 use crossbeam_channel::Sender;
+use sealed::Seal;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -102,14 +104,6 @@ pub struct Steering {
     finished: bool,
     /// Where state snapshots go.
     pub upkeep: Sender<Job>,
-}
-
-struct Seal {
-    /// What was on the bus when it was asked for.
-    ends: Vec<(Feed, Offset)>,
-    watermark: Watermark,
-    answer: Sender<Epoch>,
-    closed: Option<Epoch>,
 }
 
 impl Steering {
@@ -200,10 +194,7 @@ impl Steering {
             Report::Command(Command::Stop) => {
                 self.stopping.get_or_insert(None);
             }
-            Report::Command(Command::Seal { watermark, answer }) => {
-                let ends = self.source_ends()?;
-                self.seals.push(Seal { ends, watermark, answer, closed: None });
-            }
+            Report::Command(Command::Seal { watermark, answer }) => self.seal(watermark, answer)?,
             Report::Failed(error) if self.has_read_all_it_needs(&error) => {
                 tracing::error!(pipeline = %self.begin.pipeline, %error, "stopping with a last checkpoint");
                 self.stopping.get_or_insert(None);
@@ -301,34 +292,6 @@ impl Steering {
         Some(binding)
     }
 
-    fn mint_sealed(&mut self) -> Option<Binding> {
-        let seal = self.seals.iter_mut().find(|s| s.closed.is_none())?;
-        let all_here = seal.ends.iter().all(|(feed, end)| self.minter.reached(*feed) >= *end);
-        if self.minter.is_full() {
-            return Some(self.mint(false, EventTime::MIN));
-        }
-        if !all_here {
-            return None;
-        }
-        seal.closed = Some(self.minter.positions().epoch.next());
-        let watermark = seal.watermark;
-        Some(self.mint(false, watermark))
-    }
-
-    /// Where the sources end now.
-    fn source_ends(&self) -> Result<Vec<(Feed, Offset)>> {
-        let bus = &self.begin.components.bus;
-        let mut ends = Vec::new();
-        for source in self.begin.plan.sources() {
-            let Some(topic) = bus.topic(&source.topic)? else { continue };
-            for at in bus.offsets(topic.id)?.into_iter().filter(|at| at.log_start < at.end) {
-                let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
-                ends.push((Feed { source: source.source, partition }, at.end));
-            }
-        }
-        Ok(ends)
-    }
-
     fn mint(&mut self, checkpoint: bool, floor: Watermark) -> Binding {
         let controls = if checkpoint { vec![Control::Checkpoint] } else { Vec::new() };
         let binding = self.minter.mint(self.begin.components.clock.now(), self.uptime(), controls, floor);
@@ -355,10 +318,7 @@ impl Steering {
         while let Some((_, closed, _span)) = self.spans.pop_front_if(|(e, _, _)| *e <= everywhere) {
             self.begin.components.metrics.epoch_latency_seconds.observe(closed.elapsed().as_secs_f64());
         }
-        for seal in self.seals.extract_if(.., |s| s.closed.is_some_and(|e| e <= everywhere)) {
-            // Nobody waits for the answer any more: nothing is lost.
-            let _ = seal.answer.send(seal.closed.unwrap_or(everywhere));
-        }
+        self.answer_seals(everywhere);
     }
 
     fn act(&mut self, next: impl IntoIterator<Item = Next>) {

@@ -1,4 +1,4 @@
-"""Reads a Delta table again and again, with three engines, until its standard input ends: `read_on.py FOLDER`.
+"""Reads a Delta table again and again, with four engines, until its standard input ends: `read_on.py FOLDER`.
 
 Each round opens the newest version, and reads it and the one that was opened a round ago. Before that it prints {"since": milliseconds}:
 nothing that was needed then may go before the next such line. After it {"version", "reader", "rows", "epoch"} for each reading: how many
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import duckdb
 import polars as pl
 import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
@@ -31,6 +32,7 @@ class Opened:
     def read(self):
         epochs = pc.struct_field(self.dataset.to_table(["_origin"])["_origin"], "epoch")
         yield "pyarrow", len(epochs), pc.max(epochs).as_py()
+        yield "DuckDB", *duckdb.from_arrow(self.dataset).aggregate("COUNT(*), MAX(_origin.epoch)").fetchall()[0]
         rows, epoch = self.lazy.select(pl.len(), pl.col("_origin").struct.field("epoch").max().alias("epoch")).collect().row(0)
         yield "polars", rows, epoch
         answer = self.query.execute("SELECT COUNT(*) AS rows, MAX(_origin['epoch']) AS epoch FROM t").read_all()

@@ -169,7 +169,7 @@ fn readers_miss_no_file_and_see_whole_epochs_while_a_table_is_compacted_and_vacu
         assert_eq!(reading.rows, whole, "{reading:?}");
         assert_eq!(*versions.entry(reading.version).or_insert(reading.epoch), reading.epoch, "{reading:?}");
     }
-    for reader in ["pyarrow", "polars", "delta-rs"] {
+    for reader in ["pyarrow", "DuckDB", "polars", "delta-rs"] {
         assert!(readings.iter().filter(|reading| reading.reader == reader).count() >= ROUNDS, "{reader} has hardly read");
     }
     assert!(versions.len() > ROUNDS / 2, "{versions:?}");

@@ -222,8 +222,8 @@ impl Rig {
             self.calm.maintain(before).unwrap();
         } else {
             let id = self.id(topic);
-            let first = self.calm.offset_at(id, 0, before).unwrap();
-            self.calm.truncate_journal(id, first.unwrap_or(self.calm.offsets(id).unwrap()[0].end)).unwrap();
+            let (_, first) = self.calm.offsets_at(id, before).unwrap()[0];
+            self.calm.truncate_journal(id, first).unwrap();
         }
         assert!(self.calm.offsets(self.id(topic)).unwrap()[0].log_start > Offset(0), "nothing is forgotten");
     }

@@ -169,9 +169,9 @@ impl Bus for UnrulyBus {
         Ok(self.inner.offsets(topic)?.into_iter().filter(|at| self.shared.shows(at.partition)).collect())
     }
 
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>> {
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>> {
         self.shared.answer()?;
-        self.inner.offset_at(topic, partition, at)
+        Ok(self.inner.offsets_at(topic, at)?.into_iter().filter(|(partition, _)| self.shared.shows(*partition)).collect())
     }
 
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>> {

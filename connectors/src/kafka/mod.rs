@@ -188,12 +188,12 @@ impl Bus for KafkaBus {
         offsets::bounds(&self.shared.committed, &known.name, 0..known.partitions)
     }
 
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError> {
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>, BusError> {
         let known = self.shared.topics.by_id(topic)?;
-        if partition >= known.partitions {
-            return Err(BusError::NoPartition { topic: known.name, partition });
-        }
-        offsets::at(&self.shared.committed, &known.name, partition, at)
+        // What comes between the two answers stands behind the ends of the first.
+        let there = offsets::bounds(&self.shared.committed, &known.name, 0..known.partitions)?;
+        let found = offsets::at(&self.shared.committed, &known.name, 0..known.partitions, at)?;
+        Ok(there.iter().zip(found).map(|(there, found)| (there.partition, found.unwrap_or(there.end))).collect())
     }
 
     fn produce(&self, topic: TopicId, records: Vec<NewRecord>) -> Result<Vec<(u32, Offset)>, BusError> {

@@ -31,11 +31,10 @@ pub(super) fn ends(asker: &Asker, topic: &str, partitions: Range<u32>) -> Result
     ask(asker, topic, partitions, Position::End)
 }
 
-/// The first offset at or after a time.
-pub(super) fn at(asker: &Asker, topic: &str, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError> {
+/// The first offset of each partition at or after a time.
+pub(super) fn at(asker: &Asker, topic: &str, partitions: Range<u32>, at: WallTime) -> Result<Vec<Option<Offset>>, BusError> {
     // Negative times are librdkafka's names for the ends of a log.
-    let found = ask(asker, topic, partition..partition + 1, Position::Offset(at.0.max(0)))?;
-    Ok(found.first().copied().flatten())
+    ask(asker, topic, partitions, Position::Offset(at.0.max(0)))
 }
 
 fn ask(asker: &Asker, topic: &str, partitions: Range<u32>, what: Position) -> Result<Vec<Option<Offset>>, BusError> {

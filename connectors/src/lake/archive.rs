@@ -4,24 +4,25 @@
 //! query. Rows lie in the hour in which they were archived. One lane writes them, so that within each partition they stand in the order of
 //! their offsets from file to file; and the lane's entry in the log says from which offset to which each partition is there, without a gap.
 
+use super::data_files::written_by;
 use super::delta::first_lane;
-use super::log::TableFile;
-use super::rows::written_by;
+use super::parquet::{ParquetFile, ParquetRows};
 use super::scan;
 use super::store::{TableStore, failed, unavailable};
 use super::view::is_missing;
 use delta_kernel::Snapshot;
 use delta_kernel::arrow::array::{Array, AsArray, BinaryArray, Int64Array, ListArray, RecordBatch, StructArray};
 use delta_kernel::arrow::datatypes::{Int32Type, Int64Type};
+use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::parquet::arrow::ProjectionMask;
-use delta_kernel::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use delta_kernel::parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
 use distributary_runtime::bus::{Header, Offset, Record, Topic};
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::table::{Column, ColumnType};
 use distributary_runtime::time::{EventTime, WallTime};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use url::Url;
 
@@ -33,16 +34,13 @@ pub const ARCHIVED_AT: &str = "record.archived_at";
 const PREFIX: &str = "archive.";
 /// Records that are read at once.
 const BATCH: usize = 2_048;
-/// What of a row is read back.
-const READ: [&str; 7] = [
-    "record.partition",
-    "record.offset",
-    "record.timestamp_ms",
-    "record.key",
-    "record.value",
-    "record.headers",
-    "record.watermark_ms",
-];
+/// What is wrong with a file that lacks them.
+const NO_RECORDS: &str = "it holds no records of an archive";
+/// What of a row is read to find records.
+const PLACES: &[&str] = &["record.partition", "record.offset", "record.timestamp_ms", "record.watermark_ms"];
+/// What of a row is read to give records back.
+const RECORDS: &[&str] =
+    &["record.partition", "record.offset", "record.timestamp_ms", "record.key", "record.value", "record.headers"];
 
 /// The name of the table that archives a topic.
 #[must_use]
@@ -81,8 +79,16 @@ pub struct Archive {
     store: TableStore,
     url: Url,
     held: BTreeMap<u32, (Offset, Offset)>,
-    /// In the order in which they were written, with what they reach to.
-    files: Vec<(TableFile, Reach)>,
+    /// In the order in which they were written.
+    files: Vec<File>,
+}
+
+/// A data file.
+#[derive(Clone, Debug)]
+struct File {
+    path: String,
+    size_bytes: u64,
+    reach: Reach,
 }
 
 /// How far a file reaches, for all its partitions together.
@@ -112,17 +118,18 @@ impl Archive {
         if held.is_empty() {
             return Ok(None);
         }
-        let files = scan::files(&snapshot, store.engine()).map_err(|e| failed(&what, &e))?;
-        let statistics = scan::statistics(&snapshot, store.engine()).map_err(|e| failed(&what, &e))?;
+        let files = scan::statistics(&snapshot, store.engine()).map_err(|e| failed(&what, &e))?;
+        // A file of which the log says nothing is looked at.
+        let everything = Reach { offset: i64::MAX, timestamp_ms: i64::MAX };
         let mut files: Vec<_> = files
             .into_iter()
-            .map(|file| {
-                let reach = statistics.get(&file.path).and_then(|json| reach(json));
-                // What the log does not say is looked at.
-                (file, reach.unwrap_or(Reach { offset: i64::MAX, timestamp_ms: i64::MAX }))
+            .map(|(path, size_bytes, said)| File {
+                path,
+                size_bytes,
+                reach: said.as_deref().and_then(reach).unwrap_or(everything),
             })
             .collect();
-        files.sort_by(|(a, _), (b, _)| place(&a.path).cmp(&place(&b.path)));
+        files.sort_by(|a, b| place(&a.path).cmp(&place(&b.path)));
         Ok(Some(Self { store: store.clone(), url, held, files }))
     }
 
@@ -136,48 +143,66 @@ impl Archive {
     #[must_use]
     pub fn read(&self, positions: BTreeMap<u32, Offset>) -> ArchiveReader {
         let least = positions.values().min().map_or(i64::MAX, |offset| offset.0.cast_signed());
-        let files = self.files.iter().filter(|(_, reach)| reach.offset >= least);
-        let files = files.map(|(file, _)| file.path.clone()).collect();
-        ArchiveReader { store: self.store.clone(), url: self.url.clone(), positions, files, path: String::new(), open: None }
+        self.reader(RECORDS, positions, |reach| reach.offset >= least)
     }
 
-    /// The first offset whose record's timestamp is at or after `at`; `None` when there is none here.
+    fn reader(
+        &self,
+        columns: &'static [&'static str],
+        positions: BTreeMap<u32, Offset>,
+        may_have: impl Fn(&Reach) -> bool,
+    ) -> ArchiveReader {
+        let files = self.files.iter().filter(|file| may_have(&file.reach)).cloned().collect();
+        // To look at each row costs something.
+        let is_part = !positions.is_empty() && self.held.keys().any(|partition| !positions.contains_key(partition));
+        let only = is_part.then(|| Arc::new(positions.keys().copied().collect()));
+        ArchiveReader { store: self.store.clone(), url: self.url.clone(), columns, only, positions, files, open: None }
+    }
+
+    /// The first offset of each of the given partitions whose record's timestamp is at or after `at`, if there is one here.
     ///
     /// # Errors
     /// The store failed, or a file cannot be read.
-    pub fn offset_at(&self, partition: u32, at: WallTime) -> Result<Option<Offset>> {
-        let first = self.first(partition, |reach| reach.timestamp_ms >= at.0, |rows, row| rows.timestamps[row] >= at.0);
-        Ok(first?.map(|(offset, _)| offset))
+    pub fn offsets_at(&self, partitions: impl IntoIterator<Item = u32>, at: WallTime) -> Result<BTreeMap<u32, Offset>> {
+        let wanted = partitions.into_iter().map(|partition| (partition, at.0)).collect();
+        let found = self.first(wanted, |reach| reach.timestamp_ms, |places, row| places.timestamps[row])?;
+        Ok(found.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect())
     }
 
-    /// The greatest event time of the records before the first one from `offset` on.
+    /// The greatest event time of the records of each partition before the first one from the given offset on, if there was any.
     ///
     /// # Errors
     /// The store failed, or a file cannot be read.
-    pub fn watermark(&self, partition: u32, offset: Offset) -> Result<Option<EventTime>> {
-        let from = offset.0.cast_signed();
-        let first = self.first(partition, |reach| reach.offset >= from, |rows, row| rows.offsets[row] >= from);
-        Ok(first?.and_then(|(_, watermark)| watermark))
+    pub fn event_times_before(&self, positions: &[(u32, Offset)]) -> Result<BTreeMap<u32, EventTime>> {
+        let wanted = positions.iter().map(|(partition, offset)| (*partition, offset.0.cast_signed())).collect();
+        let found = self.first(wanted, |reach| reach.offset, |places, row| places.offsets[row])?;
+        Ok(found.into_iter().filter_map(|(partition, (_, before))| Some((partition, before?))).collect())
     }
 
-    /// The first record of a partition that is wanted, in the files where it may be: its offset, and the greatest event time before it.
+    /// The first record of each partition that is wanted in which `value` has come so far: its offset, and the greatest event time before it.
     fn first(
         &self,
-        partition: u32,
-        may_have: impl Fn(&Reach) -> bool,
-        wanted: impl Fn(&Rows<'_>, usize) -> bool,
-    ) -> Result<Option<(Offset, Option<EventTime>)>> {
-        let files = self.files.iter().filter(|(_, reach)| may_have(reach)).map(|(file, _)| file.path.clone());
-        let mut reader = ArchiveReader { files: files.collect(), ..self.read(BTreeMap::new()) };
-        while let Some(batch) = reader.batch()? {
-            let rows = reader.rows(&batch)?;
-            let found = (0..batch.num_rows()).find(|row| rows.position(*row).0 == partition && wanted(&rows, *row));
-            if let Some(row) = found {
-                let watermark = rows.watermarks.is_valid(row).then(|| EventTime(rows.watermarks.value(row)));
-                return Ok(Some((rows.position(row).1, watermark)));
+        mut wanted: BTreeMap<u32, i64>,
+        greatest: impl Fn(&Reach) -> i64,
+        value: impl Fn(&Places<'_>, usize) -> i64,
+    ) -> Result<BTreeMap<u32, (Offset, Option<EventTime>)>> {
+        let mut found = BTreeMap::new();
+        let Some(least) = wanted.values().min().copied() else { return Ok(found) };
+        let mut reader = self.reader(PLACES, BTreeMap::new(), |reach| greatest(reach) >= least);
+        while !wanted.is_empty() {
+            let Some(batch) = reader.batch()? else { break };
+            let places = Places::of(&batch).ok_or_else(|| reader.damaged(NO_RECORDS))?;
+            let watermarks = watermarks(&batch).ok_or_else(|| reader.damaged(NO_RECORDS))?;
+            for row in 0..batch.num_rows() {
+                let (partition, offset) = places.at(row);
+                if wanted.get(&partition).is_some_and(|least| value(&places, row) >= *least) {
+                    wanted.remove(&partition);
+                    let before = watermarks.is_valid(row).then(|| EventTime(watermarks.value(row)));
+                    found.insert(partition, (offset, before));
+                }
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 
@@ -209,12 +234,14 @@ fn reach(statistics: &str) -> Option<Reach> {
 pub struct ArchiveReader {
     store: TableStore,
     url: Url,
+    columns: &'static [&'static str],
+    /// The partitions that are wanted, if others are there too.
+    only: Option<Arc<BTreeSet<u32>>>,
     /// Where each partition that is wanted goes on.
     positions: BTreeMap<u32, Offset>,
-    files: VecDeque<String>,
+    files: VecDeque<File>,
     /// The file that is read.
-    path: String,
-    open: Option<ParquetRecordBatchReader>,
+    open: Option<ParquetRows>,
 }
 
 impl ArchiveReader {
@@ -224,10 +251,10 @@ impl ArchiveReader {
     /// The store failed, or a file cannot be read.
     pub fn read(&mut self) -> Result<Option<BTreeMap<u32, Vec<Record>>>> {
         let Some(batch) = self.batch()? else { return Ok(None) };
-        let rows = self.rows(&batch)?;
+        let rows = Rows::of(&batch).ok_or_else(|| self.damaged(NO_RECORDS))?;
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
         for row in 0..batch.num_rows() {
-            let (partition, offset) = rows.position(row);
+            let (partition, offset) = rows.places.at(row);
             let Some(position) = self.positions.get_mut(&partition).filter(|position| **position <= offset) else { continue };
             *position = offset.next();
             records.entry(partition).or_default().push(rows.record(row, offset));
@@ -238,39 +265,70 @@ impl ArchiveReader {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.open.as_mut().and_then(Iterator::next) {
-                return batch.map(Some).map_err(|e| self.damaged(&e.to_string()));
+                return batch.map(Some);
             }
-            let Some(path) = self.files.pop_front() else { return Ok(None) };
-            self.open = Some(open(&self.store, &self.url, &path)?);
-            self.path = path;
+            let Some(file) = self.files.pop_front() else { return Ok(None) };
+            self.open = Some(self.rows_of(&file)?);
         }
     }
 
-    fn rows<'a>(&self, batch: &'a RecordBatch) -> Result<Rows<'a>> {
-        Rows::of(batch).ok_or_else(|| self.damaged("it holds no records of an archive"))
+    fn rows_of(&self, file: &File) -> Result<ParquetRows> {
+        let damaged = |e: url::ParseError| Error::Damaged { object: format!("{}{}", self.url, file.path), what: e.to_string() };
+        let url = self.url.join(&file.path).map_err(damaged)?;
+        // Behind a compaction it is in the table no more, and behind a vacuum gone: the newest version says where its records are now.
+        let found = ParquetFile::find(&self.store, &url, file.size_bytes)?;
+        let found = found.ok_or_else(|| unavailable(&format!("reading {url}"), &"it is not there any more"))?;
+        let columns = |names: &[&str]| ProjectionMask::columns(found.parquet_schema(), names.iter().copied());
+        let of_partitions = self.only.clone().map(|only| {
+            let is_wanted = move |batch: RecordBatch| {
+                let record = batch.column(0).as_struct_opt().and_then(|record| record.column(0).as_primitive_opt::<Int32Type>());
+                let partitions = record.ok_or_else(|| ArrowError::SchemaError(NO_RECORDS.into()))?;
+                Ok(partitions.values().iter().map(|partition| Some(only.contains(&partition.cast_unsigned()))).collect())
+            };
+            RowFilter::new(vec![Box::new(ArrowPredicateFn::new(columns(&PLACES[..1]), is_wanted))])
+        });
+        let columns = columns(self.columns);
+        found.rows(columns, of_partitions, BATCH)
     }
 
     fn damaged(&self, what: &str) -> Error {
-        Error::Damaged { object: format!("{}{}", self.url, self.path), what: what.into() }
+        match &self.open {
+            Some(rows) => rows.damaged(what),
+            None => Error::Damaged { object: self.url.to_string(), what: what.into() },
+        }
     }
 }
 
-fn open(store: &TableStore, url: &Url, path: &str) -> Result<ParquetRecordBatchReader> {
-    let damaged = |what: String| Error::Damaged { object: format!("{url}{path}"), what };
-    let file = url.join(path).map_err(|e| damaged(e.to_string()))?;
-    // Behind a compaction it is in the table no more, and behind a vacuum gone: the newest version says where its records are now.
-    let bytes = store.find(&file)?.ok_or_else(|| unavailable(&format!("reading {file}"), &"it is not there any more"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| damaged(e.to_string()))?;
-    let columns = ProjectionMask::columns(builder.parquet_schema(), READ);
-    builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.to_string()))
+/// Where the rows of a batch stood.
+struct Places<'a> {
+    partitions: &'a [i32],
+    offsets: &'a [i64],
+    timestamps: &'a [i64],
+}
+
+impl<'a> Places<'a> {
+    fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let record: &StructArray = batch.column_by_name(RECORD)?.as_struct_opt()?;
+        let longs = |name: &str| Some(record.column_by_name(name)?.as_primitive_opt::<Int64Type>()?.values().as_ref());
+        Some(Self {
+            partitions: record.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.values(),
+            offsets: longs("offset")?,
+            timestamps: longs("timestamp_ms")?,
+        })
+    }
+
+    fn at(&self, row: usize) -> (u32, Offset) {
+        (self.partitions[row].cast_unsigned(), Offset(self.offsets[row].cast_unsigned()))
+    }
+}
+
+fn watermarks(batch: &RecordBatch) -> Option<&Int64Array> {
+    batch.column_by_name(RECORD)?.as_struct_opt()?.column_by_name("watermark_ms")?.as_primitive_opt()
 }
 
 /// The rows of a batch, column by column.
 struct Rows<'a> {
-    partitions: &'a [i32],
-    offsets: &'a [i64],
-    timestamps: &'a [i64],
-    watermarks: &'a Int64Array,
+    places: Places<'a>,
     keys: &'a BinaryArray,
     values: &'a BinaryArray,
     headers: &'a ListArray,
@@ -279,27 +337,19 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn of(batch: &'a RecordBatch) -> Option<Self> {
         let record: &StructArray = batch.column_by_name(RECORD)?.as_struct_opt()?;
-        let longs = |name: &str| Some(record.column_by_name(name)?.as_primitive_opt::<Int64Type>()?.values().as_ref());
         Some(Self {
-            partitions: record.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.values(),
-            offsets: longs("offset")?,
-            timestamps: longs("timestamp_ms")?,
-            watermarks: record.column_by_name("watermark_ms")?.as_primitive_opt::<Int64Type>()?,
+            places: Places::of(batch)?,
             keys: record.column_by_name("key")?.as_binary_opt::<i32>()?,
             values: record.column_by_name("value")?.as_binary_opt::<i32>()?,
             headers: record.column_by_name("headers")?.as_list_opt::<i32>()?,
         })
     }
 
-    fn position(&self, row: usize) -> (u32, Offset) {
-        (self.partitions[row].cast_unsigned(), Offset(self.offsets[row].cast_unsigned()))
-    }
-
     fn record(&self, row: usize, offset: Offset) -> Record {
         let bytes = |column: &BinaryArray| column.is_valid(row).then(|| bytes::Bytes::copy_from_slice(column.value(row)));
         Record {
             offset,
-            timestamp: WallTime(self.timestamps[row]),
+            timestamp: WallTime(self.places.timestamps[row]),
             key: bytes(self.keys),
             value: bytes(self.values),
             headers: match self.headers.value_length(row) {

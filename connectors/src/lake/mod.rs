@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! _delta_log/00000000000000000000.json             one object a version, and a checkpoint now and then
-//! event_date=2026-01-02/event_hour=05/part-7-0-5b..e1.parquet     part-<epoch>-<lane>-<hash of the content>
+//! event_date=2026-01-02/event_hour=05/part-7-0-5b..e1.parquet     part-<epoch>-<lane>-<hash of what it holds, or of what it was made of>
 //! _subjects/part-7-0-5b..e1.idx                    keyed hashes of the subjects in the file of that name
 //! ```
 //!
@@ -30,12 +30,16 @@
 
 mod action;
 mod archive;
+mod compact;
 mod corrected;
 mod create;
+mod data_files;
 mod delta;
+mod encoding;
 mod history;
 mod log;
 mod origin;
+mod parquet;
 mod row;
 mod rows;
 mod scan;

@@ -1,11 +1,12 @@
 //! The data files of a version of the log.
 
 use super::log::TableFile;
-use delta_kernel::arrow::array::{Array, AsArray};
+use delta_kernel::arrow::array::{Array, AsArray, StringArray};
+use delta_kernel::arrow::datatypes::Int64Type;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::state::ScanFile;
 use delta_kernel::{Engine, FilteredEngineData, KernelError, KernelResult, SnapshotRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// All of them, by path.
 pub(super) fn files(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult<Vec<TableFile>> {
@@ -20,19 +21,20 @@ pub(super) fn files(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult
     Ok(files)
 }
 
-/// What the log says of the columns of each file, by its path: the JSON of Delta's statistics.
-pub(super) fn statistics(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+/// Path and size of each of them, and what the log says of its columns: the JSON of Delta's statistics.
+pub(super) fn statistics(snapshot: &SnapshotRef, engine: &dyn Engine) -> KernelResult<Vec<(String, u64, Option<String>)>> {
+    let mut found = Vec::new();
     for batch in snapshot.clone().scan_builder().build()?.scan_metadata(engine)? {
         let (data, selected) = batch?.scan_files.into_parts();
         let data = ArrowEngineData::try_from_engine_data(data)?;
         let column = |name: &str| data.record_batch().column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-        let (Some(paths), Some(statistics)) = (column("path"), column("stats")) else {
-            return Err(KernelError::missing_column("path, stats"));
+        let sizes = data.record_batch().column_by_name("size").and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let (Some(paths), Some(sizes), Some(statistics)) = (column("path"), sizes, column("stats")) else {
+            return Err(KernelError::missing_column("path, size, stats"));
         };
         let rows = (0..paths.len()).filter(|row| selected.get(*row) != Some(&false));
-        let rows = rows.filter(|row| paths.is_valid(*row) && statistics.is_valid(*row));
-        found.extend(rows.map(|row| (paths.value(row).to_string(), statistics.value(row).to_string())));
+        let text = |column: &StringArray, row| column.is_valid(row).then(|| column.value(row).to_string());
+        found.extend(rows.filter_map(|row| Some((text(paths, row)?, sizes.value(row).unsigned_abs(), text(statistics, row)))));
     }
     Ok(found)
 }

@@ -9,16 +9,20 @@
 //! - *Small files*: now and then those of an hour become larger ones, in a version of its own that changes no row.
 //! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
 
+use super::compact::SOME;
 use super::delta::DeltaLog;
 use super::log::{TableCommit, TableLog};
-use super::rows::{RowWriter, SMALL_FILES, Written};
+use super::rows::{RowWriter, Written};
 use super::spec::TableSpec;
-use super::store::TableStore;
+use super::store::{TableStore, unavailable};
 use distributary_runtime::bus::{BusError, Marker, Token};
 use distributary_runtime::error::Result;
 use distributary_runtime::sink::{Guarantee, LaneContext, LaneGroup, LaneSink, Run};
-use distributary_runtime::time::EventTime;
+use distributary_runtime::time::{Epoch, EventTime};
 use std::sync::Arc;
+
+/// How often a compaction that has been written is offered, when others are first.
+const REPLACE_TRIES: usize = 8;
 
 /// A row table. See the module for what it promises.
 ///
@@ -47,7 +51,7 @@ impl LaneGroup for TableSink {
         let log = DeltaLog::new(self.store.clone(), self.spec.clone(), &context.pipeline, context.lane);
         let name = log.lane().to_string();
         let rows = RowWriter::new(self.spec.clone(), self.store.clone(), context.lane, context.lanes)?;
-        Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None, commits: 0 }))
+        Ok(Box::new(TableLane { name, rows, log: Box::new(log), token: None, prepared: None, commits: 0, seen: Epoch(0) }))
     }
 }
 
@@ -58,8 +62,9 @@ struct TableLane {
     token: Option<Token>,
     /// Files that were written ahead; kept until their commit stands, however often it is tried.
     prepared: Option<Prepared>,
-    /// Those that have brought rows.
     commits: usize,
+    /// The last epoch when small files were looked for.
+    seen: Epoch,
 }
 
 struct Prepared {
@@ -75,8 +80,8 @@ impl LaneSink for TableLane {
     }
 
     fn prepare(&mut self, run: &Run) -> Result<()> {
-        self.owner()?;
-        self.prepared = Some(Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? });
+        let token = self.owner()?;
+        self.prepared = Some(Prepared { marker: run.marker, written: self.rows.write(token, run, &mut *self.log)? });
         Ok(())
     }
 
@@ -84,7 +89,7 @@ impl LaneSink for TableLane {
         let token = self.owner()?;
         let prepared = match self.prepared.take().filter(|prepared| prepared.marker == run.marker) {
             Some(prepared) => prepared,
-            None => Prepared { marker: run.marker, written: self.rows.write(run, &mut *self.log)? },
+            None => Prepared { marker: run.marker, written: self.rows.write(token, run, &mut *self.log)? },
         };
         let Written { adds, removes } = &prepared.written;
         let sources: Vec<_> = run.epochs.iter().flat_map(|epoch| &epoch.sources).copied().collect();
@@ -97,15 +102,15 @@ impl LaneSink for TableLane {
             adds,
             removes,
         });
-        let has_rows = !adds.is_empty();
         if let Err(error) = committed {
             // What takes the place of other files is written anew: a compaction whose answer was lost may have replaced those.
             self.prepared = Some(prepared).filter(|prepared| prepared.written.removes.is_empty());
             return Err(error);
         }
-        self.commits += usize::from(has_rows);
-        let is_due = has_rows && self.commits.is_multiple_of(SMALL_FILES);
-        if is_due && let Err(error) = self.compact(token, run) {
+        self.commits += 1;
+        if self.commits.is_multiple_of(SOME)
+            && let Err(error) = self.compact(token, run)
+        {
             tracing::warn!(lane = self.name, %error, "small files stay for now");
         }
         Ok(())
@@ -116,12 +121,17 @@ impl TableLane {
     /// What fails here costs readers a little time, and is tried again.
     fn compact(&mut self, token: Token, run: &Run) -> Result<()> {
         let at = run.epochs.last().map(|epoch| epoch.closed_at).unwrap_or_default();
+        let seen = std::mem::replace(&mut self.seen, run.marker.epoch);
         let files = self.log.files()?;
-        let Some(Written { adds, removes }) = self.rows.compact(&files, at)? else { return Ok(()) };
-        if self.log.replace(token, &adds, &removes)? {
-            tracing::debug!(lane = self.name, from = removes.len(), to = adds.len(), "compacted");
+        let Some(Written { adds, removes }) = self.rows.compact(token, &files, seen, at)? else { return Ok(()) };
+        // Other lanes commit meanwhile, and touch none of these files.
+        for _ in 0..REPLACE_TRIES {
+            if self.log.replace(token, &adds, &removes)? {
+                tracing::debug!(lane = self.name, from = removes.len(), to = adds.len(), "compacted");
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(unavailable("replacing small files", &format!("others were first {REPLACE_TRIES} times in a row")))
     }
 
     fn owner(&self) -> Result<Token> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use delta_kernel::object_store;
 use delta_kernel::object_store::local::LocalFileSystem;
 use delta_kernel::object_store::path::Path;
-use delta_kernel::object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode};
+use delta_kernel::object_store::{DynObjectStore, MultipartUpload, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::TaskExecutor as _;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
@@ -15,6 +15,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::sync::Arc;
 use url::Url;
 
@@ -25,6 +26,9 @@ const BLOCKING_THREADS_MAX: usize = 8;
 
 /// Objects that are asked for at once: so many hide the way to a store that is far, and no store refuses them.
 pub(super) const AT_ONCE: usize = 16;
+
+/// What is larger is written in parts of this size. (S3 takes no less than 5 MiB.)
+const PART_BYTES: usize = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 
 /// An object store; clones share it.
 #[derive(Clone)]
@@ -72,6 +76,16 @@ impl TableStore {
 
     pub(super) fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()
+    }
+
+    /// Where an object is to be asked for.
+    pub(super) fn object(&self, url: &Url) -> Result<(Arc<DynObjectStore>, Path)> {
+        Ok((self.objects.clone(), path(url)?))
+    }
+
+    /// Waits for what the store is asked.
+    pub(super) fn block_on<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
+        self.executor.block_on(task)
     }
 
     /// The names of the folders in a folder, in order.
@@ -125,6 +139,16 @@ impl TableStore {
         }
     }
 
+    /// How many bytes an object has, if it is there.
+    pub(super) fn size(&self, url: &Url) -> Result<Option<u64>> {
+        let (objects, path) = self.object(url)?;
+        match self.block_on(async move { objects.head(&path).await }) {
+            Ok(object) => Ok(Some(object.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(unavailable(&format!("looking for {url}"), &e)),
+        }
+    }
+
     /// An object as a whole.
     pub(super) fn get(&self, url: &Url) -> Result<Bytes> {
         self.find(url)?.ok_or_else(|| Error::Damaged { object: url.to_string(), what: "it is not there".into() })
@@ -168,12 +192,96 @@ impl TableStore {
         }
     }
 
+    /// Begins to write an object piece by piece; one of that name is replaced.
+    pub(super) fn upload(&self, url: &Url) -> Result<Upload> {
+        Ok(Upload { store: self.clone(), path: path(url)?, piece: Vec::new(), parts: None, bytes: 0 })
+    }
+
     /// Writes an object as a whole; one of that name is replaced.
     pub(super) fn put(&self, url: &Url, bytes: Vec<u8>) -> Result<()> {
         let path = path(url)?;
         let objects = self.objects.clone();
         let put = self.executor.block_on(async move { objects.put(&path, bytes.into()).await });
         put.map(drop).map_err(|e| unavailable(&format!("writing {url}"), &e))
+    }
+}
+
+/// An object that is written piece by piece, and is there as a whole or not at all. Small ones are one request.
+pub(super) struct Upload {
+    store: TableStore,
+    path: Path,
+    piece: Vec<u8>,
+    parts: Option<Box<dyn MultipartUpload>>,
+    bytes: u64,
+}
+
+impl Upload {
+    /// Writes the rest; the object is there. How many bytes it has.
+    pub(super) fn complete(mut self) -> Result<u64> {
+        let what = format!("writing {}", self.path);
+        let failed = |e: &dyn Display| Error::Unavailable { what: what.clone(), reason: e.to_string() };
+        let rest = std::mem::take(&mut self.piece);
+        if self.bytes == rest.len() as u64 {
+            let (path, objects) = (self.path.clone(), self.store.objects.clone());
+            let put = self.store.executor.block_on(async move { objects.put(&path, rest.into()).await });
+            return put.map(|_| self.bytes).map_err(|e| failed(&e));
+        }
+        if !rest.is_empty() {
+            self.part(rest).map_err(|e| failed(&e))?;
+        }
+        let Some(mut parts) = self.parts.take() else { return Err(failed(&"a part of it was not written")) };
+        let (parts, completed) = self.store.executor.block_on(async move {
+            let completed = parts.complete().await;
+            (parts, completed)
+        });
+        self.parts = completed.is_err().then_some(parts);
+        completed.map(|_| self.bytes).map_err(|e| failed(&e))
+    }
+
+    fn part(&mut self, bytes: Vec<u8>) -> object_store::Result<()> {
+        let mut parts = match self.parts.take() {
+            Some(parts) => parts,
+            None => {
+                let (path, objects) = (self.path.clone(), self.store.objects.clone());
+                self.store.executor.block_on(async move { objects.put_multipart(&path).await })?
+            }
+        };
+        let (parts, put) = self.store.executor.block_on(async move {
+            let put = parts.put_part(bytes.into()).await;
+            (parts, put)
+        });
+        self.parts = Some(parts);
+        put
+    }
+}
+
+impl Write for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // All parts but the last are of one size: some stores ask for it.
+        let taken = bytes.len().min(PART_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PART_BYTES {
+            let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PART_BYTES));
+            self.part(piece).map_err(io::Error::other)?;
+        }
+        self.bytes += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    /// What the store has got of an object that will not be is thrown away.
+    fn drop(&mut self) {
+        if let Some(mut parts) = self.parts.take() {
+            let aborted = self.store.executor.block_on(async move { parts.abort().await });
+            if let Err(error) = aborted {
+                tracing::warn!(path = %self.path, %error, "parts of an object stay with the store");
+            }
+        }
     }
 }
 

@@ -52,6 +52,8 @@ const DATA_EXTENSION: &str = ".parquet";
 const FOOTER: &str = "distributary.subjects";
 const MAGIC: &[u8; 8] = b"subject1";
 const HASH_BYTES: usize = 8;
+/// So many hashes are gathered before any of them is looked for twice.
+const GATHERED: usize = 1 << 20;
 
 /// Where the index of a data file lies.
 pub(super) fn index_of(data_file: &str) -> String {
@@ -91,22 +93,67 @@ impl SubjectWriter {
         KeyValue::new(FOOTER.to_string(), self.columns.join("\n"))
     }
 
-    /// Writes the index of the data file `path` of `table`, which holds these rows. Twice: the same object again.
-    pub(super) fn write(&self, store: &TableStore, table: &Url, path: &str, rows: &RecordBatch) -> Result<()> {
+    /// Takes in who is in some rows of a data file.
+    pub(super) fn gather(&self, store: &TableStore, table: &Url, rows: &RecordBatch, into: &mut Subjects) -> Result<()> {
         if self.columns.is_empty() {
             return Ok(());
         }
-        let key = match self.key.get() {
-            Some(key) => key,
+        let key = self.key(store, table)?;
+        let gathered = into.gather(rows, &self.columns, key);
+        gathered.map_err(|e| Error::Damaged { object: format!("an index of {table}"), what: e.to_string() })
+    }
+
+    /// Writes the index of the data file `path` of `table`, whose subjects these are. Twice: the same object again.
+    pub(super) fn write(&self, store: &TableStore, table: &Url, path: &str, subjects: Subjects) -> Result<()> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        let key = self.key(store, table)?;
+        let object = index_of(path);
+        let url = table.join(&object).map_err(|e| Error::Damaged { object: format!("{table}{object}"), what: e.to_string() })?;
+        store.put(&url, SubjectIndex { columns: self.columns.clone(), hashes: subjects.hashes() }.encode(key))
+    }
+
+    fn key(&self, store: &TableStore, table: &Url) -> Result<&SubjectKey> {
+        match self.key.get() {
+            Some(key) => Ok(key),
             None => {
                 let key = SubjectKey::create(store, table)?;
-                self.key.get_or_init(|| key)
+                Ok(self.key.get_or_init(|| key))
             }
-        };
-        let object = index_of(path);
-        let damaged = |what: String| Error::Damaged { object: format!("{table}{object}"), what };
-        let index = SubjectIndex::of(rows, &self.columns, key).map_err(|e| damaged(e.to_string()))?;
-        store.put(&table.join(&object).map_err(|e| damaged(e.to_string()))?, index.encode(key))
+        }
+    }
+}
+
+/// The subjects of a data file that is being written.
+#[derive(Default)]
+pub(super) struct Subjects {
+    hashes: Vec<u64>,
+    /// Of those, so many are ascending, and none twice.
+    sorted: usize,
+}
+
+impl Subjects {
+    fn gather(&mut self, rows: &RecordBatch, columns: &[String], key: &SubjectKey) -> Result<(), ArrowError> {
+        for column in columns {
+            each(rows, column, |_, subject| self.hashes.push(key.hash(subject.as_bytes())))?;
+        }
+        // Somebody who is in many rows takes the place of two.
+        if self.hashes.len() >= 2 * self.sorted.max(GATHERED) {
+            self.sort();
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.hashes.sort_unstable();
+        self.hashes.dedup();
+        self.sorted = self.hashes.len();
+    }
+
+    fn hashes(mut self) -> Vec<u64> {
+        self.sort();
+        self.hashes
     }
 }
 
@@ -120,16 +167,6 @@ pub(super) struct SubjectIndex {
 }
 
 impl SubjectIndex {
-    fn of(rows: &RecordBatch, columns: &[String], key: &SubjectKey) -> Result<Self, ArrowError> {
-        let mut hashes = Vec::with_capacity(rows.num_rows() * columns.len());
-        for column in columns {
-            each(rows, column, |_, subject| hashes.push(key.hash(subject.as_bytes())))?;
-        }
-        hashes.sort_unstable();
-        hashes.dedup();
-        Ok(Self { columns: columns.to_vec(), hashes })
-    }
-
     fn encode(&self, key: &SubjectKey) -> Vec<u8> {
         let columns = self.columns.join("\n");
         // A table has at most a thousand columns, nested at most sixteen deep.

@@ -2,7 +2,6 @@
 
 use super::log::Hour;
 use delta_kernel::arrow::array::{BooleanArray, RecordBatch};
-use delta_kernel::arrow::compute::filter_record_batch;
 use delta_kernel::arrow::datatypes::Schema;
 use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::arrow::row::{OwnedRow, RowConverter, Rows, SortField};
@@ -77,18 +76,9 @@ impl Wanted {
         self.0.contains_key(&hour)
     }
 
-    /// A file's rows without those that are to go; `None` when it holds none of them.
-    pub(super) fn without(
-        &mut self,
-        hour: Hour,
-        contents: &Contents,
-        file: &RecordBatch,
-    ) -> Result<Option<RecordBatch>, ArrowError> {
-        let rows = contents.of(file)?;
-        let stays: BooleanArray = rows.iter().map(|row| Some(self.take(hour, || row.owned(), 1) == 0)).collect();
-        if stays.true_count() == file.num_rows() {
-            return Ok(None);
-        }
-        filter_record_batch(file, &stays).map(Some)
+    /// Which of some rows of a file stay when those that are to go have gone.
+    pub(super) fn without(&mut self, hour: Hour, contents: &Contents, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        let rows = contents.of(rows)?;
+        Ok(rows.iter().map(|row| Some(self.take(hour, || row.owned(), 1) == 0)).collect())
     }
 }

@@ -198,11 +198,15 @@ impl Bus for SqliteBus {
         self.read("reading offsets", |c| Ok(catalog::logs(c, topic)?.into_iter().map(|log| log.offsets).collect()))
     }
 
-    fn offset_at(&self, topic: TopicId, partition: u32, at: WallTime) -> Result<Option<Offset>, BusError> {
-        self.read("finding an offset by time", |c| {
-            let log = catalog::log(c, topic, partition)?;
+    fn offsets_at(&self, topic: TopicId, at: WallTime) -> Result<Vec<(u32, Offset)>, BusError> {
+        self.read("finding offsets by time", |c| {
             let sql = "SELECT offset FROM records WHERE log = ? AND timestamp >= ? ORDER BY offset LIMIT 1";
-            Ok(c.prepare_cached(sql)?.query_row((log.log, at.0), |row| Ok(Offset(row.get(0)?))).optional()?)
+            let mut find = c.prepare_cached(sql)?;
+            let first = |log: catalog::Log| -> fault::Result<(u32, Offset)> {
+                let found = find.query_row((log.log, at.0), |row| Ok(Offset(row.get(0)?))).optional()?;
+                Ok((log.offsets.partition, found.unwrap_or(log.offsets.end)))
+            };
+            catalog::logs(c, topic)?.into_iter().map(first).collect()
         })
     }
 

@@ -92,6 +92,24 @@ impl<'a> Context<'a> {
         self.pipelines_of(self.job(job)?, tier)
     }
 
+    /// As [`Context::pipelines`], of one tier if it is given; and `team.*` names all jobs of a team.
+    pub(super) fn pipelines_to_run(&self, name: &str, tier: Option<Tier>) -> Result<Vec<TierOf>> {
+        let Some(team) = name.strip_suffix(".*") else {
+            return if tier.is_some() { self.pipelines_of(self.job(name)?, tier) } else { self.pipelines(name) };
+        };
+        let archives = if team == archive::TEAM { archive::jobs(self.jobs)? } else { Vec::new() };
+        let mut all = Vec::new();
+        for job in self.jobs.iter().chain(&archives).filter(|job| job.team() == team) {
+            all.extend(run::tiers(*job)?.into_iter().filter(|of| tier.is_none_or(|tier| of.tier == tier)));
+        }
+        if all.is_empty() {
+            let what = format!("team `{team}` has nothing to run here");
+            let of_archives = "archives are of topics that a job of this binary reads and whose events have a subject";
+            return Err(Error::refused(what, format!("see the jobs (`--help`); {of_archives}")));
+        }
+        Ok(all)
+    }
+
     /// The pipelines of a job, or that of one tier.
     pub(super) fn pipelines_of(&self, job: Job, tier: Option<Tier>) -> Result<Vec<TierOf>> {
         let mut tiers = run::tiers(job)?;

@@ -16,6 +16,7 @@ use distributary_runtime::time::{Clock, SystemClock, WallTime};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,10 +50,14 @@ impl Args {
 /// What it takes to run a job, however it begins.
 #[derive(clap::Args)]
 pub(super) struct How {
-    /// The job. One with tables beside other sinks runs as two processes, a tier each; this one starts them again when they die.
+    /// The job, or `TEAM.*` for all of a team (`archive.*`: all archives). Several, and one with tables beside other sinks, which has a tier for
+    /// each, run as a process each; this one starts them again when they die.
     job: String,
+    /// Of those, this one.
+    #[arg(long, hide = true, requires = "tier")]
+    of: Option<String>,
     /// Only this tier, in this process.
-    #[arg(long, value_name = "TIER", value_parser = tier)]
+    #[arg(long, value_name = "TIER", value_parser = tier, overrides_with = "tier")]
     tier: Option<Tier>,
     /// Stop when standard input ends, which whoever started this process holds.
     #[arg(long, hide = true, requires = "tier")]
@@ -70,8 +75,8 @@ pub(super) struct How {
     /// What is logged: a level, or `epoch` for a line for each epoch. Short for `--set log=..`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// Address of the metrics endpoint, such as 127.0.0.1:9100 (port 0: any). Short for `--set metrics_listen=..`; of two tiers it is that of
-    /// the streaming tier (the other's: `--set batch.metrics_listen=..`).
+    /// Address of the metrics endpoint, such as 127.0.0.1:9100 (port 0: any; several jobs need it). Short for `--set metrics_listen=..`; of two
+    /// tiers it is that of the streaming tier (the other's: `--set batch.metrics_listen=..`).
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }
@@ -79,12 +84,17 @@ pub(super) struct How {
 impl How {
     pub(super) fn run(self, context: &Context<'_>, request: StartRequest) -> Result<ExitCode> {
         process::abort_on_panic();
-        let pipelines = match self.tier {
-            Some(tier) => context.pipelines_of(context.job(&self.job)?, Some(tier))?,
-            None => context.pipelines(&self.job)?,
-        };
+        let pipelines = context.pipelines_to_run(self.of.as_ref().unwrap_or(&self.job), self.tier)?;
         let is_alone = pipelines.len() == 1 && !self.supervised;
         let all = pipelines.iter().map(|of| self.settings(context, of.tier, is_alone)).collect::<Result<Vec<_>>>()?;
+        let mut endpoints = BTreeSet::new();
+        let fixed = all.iter().filter_map(|settings| settings.metrics_listen).filter(|address| address.port() != 0);
+        if let Some(twice) = fixed.into_iter().find(|address| !endpoints.insert(*address)) {
+            return Err(Error::refused(
+                format!("`metrics_listen` is {twice} for several pipelines"),
+                "use port 0 (`why JOB` says which it has got), or run the jobs one by one",
+            ));
+        }
         logging::start(&all[0].log)?;
         let ([of], [settings]) = (&pipelines[..], &all[..]) else {
             return supervisor::run(&pipelines, request == StartRequest::Resume);

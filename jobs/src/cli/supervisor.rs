@@ -1,4 +1,4 @@
-//! `run` of a job with two tiers: a process for each, so that neither feels what happens to the other.
+//! `run` of several pipelines: a process for each, so that none feels what happens to another.
 //!
 //! A process that dies is started again, after a while that grows; one that says that a start cannot help (its pipeline is refused, or
 //! another process has its place) is left alone. The processes stop in order when this one is told to, and when it is gone.
@@ -23,15 +23,15 @@ const FINAL: [i32; 3] = [0, 2, 3];
 /// A process that was killed has no status of its own.
 const KILLED: i32 = 1;
 
-/// Runs the tiers until all have ended. With `restart`, those that die come back.
-pub(super) fn run(tiers: &[TierOf], restart: bool) -> Result<ExitCode> {
+/// Runs the pipelines until all have ended. With `restart`, those that die come back.
+pub(super) fn run(pipelines: &[TierOf], restart: bool) -> Result<ExitCode> {
     let (tell, told) = crossbeam_channel::bounded(1);
     process::on_stop_signal(move || {
         // Nobody listens any more when all have ended.
         let _ = tell.send(());
     })?;
     let mut all = Vec::new();
-    for of in tiers {
+    for of in pipelines {
         all.push(Supervised { of: *of, pause: PAUSE_MIN, state: start(*of)? });
     }
     let mut stopping = false;
@@ -65,11 +65,11 @@ enum State {
     Ended(i32),
 }
 
-/// This very command, for one tier.
+/// This very command, for one pipeline.
 fn start(of: TierOf) -> Result<State> {
     let failed = |source| Error::Io { what: format!("starting {of}"), source };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.args(std::env::args_os().skip(1)).args(["--supervised", "--tier", &of.tier.to_string()]);
+    command.args(std::env::args_os().skip(1)).args(["--supervised", "--of", &of.job.to_string(), "--tier", &of.tier.to_string()]);
     // A group of its own, or Ctrl-C would reach it twice. It lives as long as the other end of its standard input.
     let child = command.stdin(Stdio::piped()).process_group(0).spawn().map_err(failed)?;
     Ok(State::Runs { child, since: monotonic() })

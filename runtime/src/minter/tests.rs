@@ -263,6 +263,20 @@ fn an_epoch_closes_when_it_is_due_or_full_and_there_is_room() {
     assert_eq!(minter.turn(ms(0)), Turn::Mint);
 }
 
+/// A reader that has read as far ahead as it may delivers no more until something is bound: to wait for it would help nobody.
+#[test]
+fn an_epoch_is_full_when_a_reader_is_held_up() {
+    let settings = Settings { read_ahead_bytes: 2 * RECORD_BYTES, ..settings() };
+    let mut minter = Minter::new(settings, vec![0, 0], Positions::default(), Vec::new());
+    minter.delivered(piece(1));
+    minter.delivered(Delivered { feed: feed(1), ..piece(1) });
+    assert!(!minter.is_full(), "two partitions, one record each");
+    minter.delivered(Delivered { from: Offset(1), upto: Offset(2), ..piece(1) });
+    assert_eq!(minter.turn(Duration::ZERO), Turn::Mint);
+    minter.mint(WallTime(1), Duration::ZERO, Vec::new(), EventTime::MIN);
+    assert!(!minter.is_full());
+}
+
 /// One partition with a long backlog beside one that trickles: both are in every epoch.
 #[test]
 fn a_partition_that_runs_ahead_does_not_starve_another() {

@@ -20,14 +20,12 @@ pub fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallT
     let mut positions = Vec::new();
     for source in plan.sources() {
         let Some(topic) = topics.get(&source.topic) else { continue };
-        for at in bus.offsets(topic.id)? {
-            let partition = SourcePartition::Bus { topic: topic.id, partition: at.partition };
-            let first = match from {
-                Some(from) => bus.offset_at(topic.id, at.partition, from)?.unwrap_or(at.end),
-                None => at.log_start,
-            };
-            positions.push((Feed { source: source.source, partition }, first));
-        }
+        let firsts = match from {
+            Some(from) => bus.offsets_at(topic.id, from)?,
+            None => bus.offsets(topic.id)?.into_iter().map(|at| (at.partition, at.log_start)).collect(),
+        };
+        let feed = |partition| Feed { source: source.source, partition: SourcePartition::Bus { topic: topic.id, partition } };
+        positions.extend(firsts.into_iter().map(|(partition, first)| (feed(partition), first)));
     }
     Ok(positions)
 }
@@ -76,18 +74,22 @@ fn first_from(bus: &dyn Bus, topic: TopicId, there: PartitionOffsets, resume: Of
 ///
 /// # Errors
 /// The bus failed.
-pub fn claims(bus: &dyn Bus, plan: &Plan, begins_at: &Positions) -> Result<Vec<Lift>> {
-    let delays: Vec<i64> = plan.sources().map(|s| s.delay_ms).collect();
+pub fn claims(bus: &dyn Bus, plan: &Plan, topics: &Topics, begins_at: &Positions) -> Result<Vec<Lift>> {
     let mut lifts = Vec::new();
-    for (feed, at) in &begins_at.feeds {
-        let SourcePartition::Bus { topic, partition } = feed.partition else { continue };
-        let there = bus.offsets(topic)?.into_iter().find(|there| there.partition == partition);
-        if there.is_none_or(|there| at.resume >= there.log_start) {
+    for source in plan.sources() {
+        let Some(topic) = topics.get(&source.topic) else { continue };
+        let feed = |partition| Feed { source: source.source, partition: SourcePartition::Bus { topic: topic.id, partition } };
+        let there = bus.offsets(topic.id)?;
+        let resumes = there.iter().map(|at| (at, begins_at.of(feed(at.partition)).resume));
+        let old: Vec<_> =
+            resumes.filter(|(at, resume)| *resume < at.log_start).map(|(at, resume)| (at.partition, resume)).collect();
+        if old.is_empty() {
             continue;
         }
-        let delay = delays.get(usize::from(feed.source)).copied().unwrap_or(0);
-        let before = bus.event_time_before(topic, partition, at.resume)?;
-        lifts.extend(before.map(|time| Lift { feed: *feed, to: time.minus_ms(delay) }));
+        let before = bus.event_times_before(topic.id, &old)?;
+        lifts.extend(
+            before.into_iter().map(|(partition, time)| Lift { feed: feed(partition), to: time.minus_ms(source.delay_ms) }),
+        );
     }
     Ok(lifts)
 }

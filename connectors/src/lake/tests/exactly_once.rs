@@ -156,7 +156,7 @@ fn a_run_that_was_written_against_files_that_have_gone_is_written_anew() {
 
     let mut log = DeltaLog::new(stage.store.clone(), Arc::new(stage.spec.clone()), "fraud.spend.batch", 0);
     let writer = RowWriter::new(Arc::new(stage.spec.clone()), stage.store.clone(), 0, 2).unwrap();
-    let compacted = writer.compact(&log.files().unwrap(), WallTime(0)).unwrap().unwrap();
+    let compacted = writer.compact(Token(1), &log.files().unwrap(), Epoch(0), WallTime(0)).unwrap().unwrap();
     assert!(log.replace(Token(1), &compacted.adds, &compacted.removes).unwrap());
 
     let error = lane.commit(&next).unwrap_err();

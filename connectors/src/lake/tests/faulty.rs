@@ -1,19 +1,18 @@
 //! An object store in memory that fails when a test says so.
 //!
-//! What is harmed is a put, because everything that is written is one: a data file, its index, a version of the log. There is no upload in parts
-//! that could be torn, and here one is refused; only a checkpoint of the log of more than 10 MiB would be sent so, and it is one object
-//! or none, whose absence costs readers a little time.
+//! What is harmed is a put (a data file, its index, a version of the log), or an upload in parts: what a compaction writes, or what is left of
+//! a large file.
 
 use async_trait::async_trait;
 use delta_kernel::object_store::memory::InMemory;
 use delta_kernel::object_store::path::Path;
 use delta_kernel::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use futures_util::stream::BoxStream;
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -32,13 +31,15 @@ pub(super) enum Fault {
     Stray(u8),
     /// It is written, the answer is lost, and the client's own retry is told that it stands.
     AnswerLostThenRetried,
+    /// Of an upload: a part gets lost, and the client gives up.
+    Torn,
     /// It is slow, and nothing else: others have so many turns before it is written, and as many before the answer. (Turns and not
     /// milliseconds: no test waits for a clock.)
     Slow(u8),
 }
 
 impl Fault {
-    /// One of each.
+    /// One of each that a put can meet.
     pub(super) const ALL: [Self; 7] = [
         Self::Unavailable,
         Self::TooMany,
@@ -70,6 +71,7 @@ struct Late {
 pub(super) struct FaultyStore {
     inner: Arc<InMemory>,
     faults: Arc<Mutex<VecDeque<(&'static str, Fault)>>>,
+    upload: Arc<Mutex<Option<Fault>>>,
     on_their_way: Arc<Mutex<Vec<Late>>>,
 }
 
@@ -79,9 +81,14 @@ impl FaultyStore {
         self.faults.lock().unwrap().push_back((part, fault));
     }
 
+    /// The next upload in parts meets this.
+    pub(super) fn fail_next_upload(&self, fault: Fault) {
+        *self.upload.lock().unwrap() = Some(fault);
+    }
+
     /// Faults that nobody has run into.
     pub(super) fn faults_left(&self) -> usize {
-        self.faults.lock().unwrap().len()
+        self.faults.lock().unwrap().len() + usize::from(self.upload.lock().unwrap().is_some())
     }
 
     /// A request is about to be answered: those that are due arrive first.
@@ -143,7 +150,7 @@ impl ObjectStore for FaultyStore {
             None => self.inner.put_opts(path, payload, options).await,
             Some(Fault::Unavailable) => Err(failed("503 Slow Down")),
             Some(Fault::TooMany) => Err(failed("429 Too Many Requests")),
-            Some(Fault::TimeoutBefore) => Err(failed("timed out")),
+            Some(Fault::TimeoutBefore | Fault::Torn) => Err(failed("timed out")),
             Some(Fault::TimeoutAfter) => {
                 self.inner.put_opts(path, payload, options).await?;
                 Err(failed("timed out"))
@@ -165,8 +172,11 @@ impl ObjectStore for FaultyStore {
         }
     }
 
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Err(failed("an upload in parts"))
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.arrive().await?;
+        let inner = self.inner.put_multipart_opts(path, options).await?;
+        let fault = self.upload.lock().unwrap().take();
+        Ok(Box::new(FaultyUpload { inner, fault, parts: 0 }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -188,5 +198,38 @@ impl ObjectStore for FaultyStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    inner: Box<dyn MultipartUpload>,
+    fault: Option<Fault>,
+    parts: usize,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.parts += 1;
+        if self.fault == Some(Fault::Torn) && self.parts == 2 {
+            return Box::pin(ready(Err(failed("connection reset"))));
+        }
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        match self.fault {
+            None | Some(Fault::Torn | Fault::AnswerLostThenRetried | Fault::Slow(_)) => self.inner.complete().await,
+            Some(Fault::TimeoutAfter) => {
+                self.inner.complete().await?;
+                Err(failed("timed out"))
+            }
+            Some(_) => Err(failed("timed out")),
+        }
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
     }
 }

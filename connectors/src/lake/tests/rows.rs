@@ -1,7 +1,9 @@
 //! What stands in the files.
 
-use super::super::rows::SMALL_FILES;
+use super::super::compact::SOME;
+use super::faulty::Fault;
 use super::*;
+use crate::lake::{Verified, Verifier};
 use delta_kernel::arrow::array::AsArray;
 use delta_kernel::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 
@@ -82,7 +84,7 @@ fn small_files_of_an_hour_become_larger_ones() {
         versions = snapshot.version;
         assert_eq!(of_hour("event_hour=04") as u64, epoch / 10, "few files are left alone");
     }
-    assert!(most <= 2 * SMALL_FILES, "{most} files in an hour");
+    assert!(most <= 2 * SOME, "{most} files in an hour");
     assert!(versions > 100 && stage.snapshot().files.len() < 30, "{versions} versions, {:?}", stage.snapshot().files);
     let ids: Vec<_> = (1..=100).chain((1..=10).map(|n| 1_000 + n * 10)).collect();
     assert_eq!(stage.ids(), ids);
@@ -91,6 +93,94 @@ fn small_files_of_an_hour_become_larger_ones() {
     assert_eq!((&first["_origin"]["epoch"], &first["_origin"]["offset"]), (&json!(1), &json!(1)), "where it comes from");
     lane.commit(&run(Some(100), vec![(101, vec![OutRecord { diff: -1, ..payment(1, THREE) }])])).unwrap();
     assert_eq!(stage.ids(), ids[1..]);
+}
+
+#[test]
+fn an_hour_that_rows_come_into_no_more_has_one_file() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    for epoch in 1..=32_u64 {
+        let hour = if epoch <= 10 { 0 } else { HOUR_MS };
+        lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, vec![payment(epoch, THREE + hour)])])).unwrap();
+    }
+    let files: Vec<_> = stage.snapshot().files;
+    let of_hour = |hour: &str| files.iter().filter(|file| file.path.contains(hour)).map(|file| file.rows).collect::<Vec<_>>();
+    assert_eq!((of_hour("event_hour=03"), of_hour("event_hour=04")), (vec![10], vec![22]));
+    assert_eq!(stage.ids(), (1..=32).collect::<Vec<_>>());
+}
+
+fn is_whole(stage: &Stage) {
+    let view = stage.view();
+    let verifier = Verifier::new(&view).unwrap();
+    view.files.iter().for_each(|file| assert_eq!(verifier.verify(file).unwrap(), Verified::Whole, "{}", file.path));
+}
+
+/// What is joined is uploaded in parts, of which some may not arrive: then it is done the next time.
+#[test]
+fn a_compaction_that_fails_changes_nothing() {
+    const ROWS: u64 = 200;
+    let faults = [Fault::Torn, Fault::Unavailable, Fault::TimeoutBefore, Fault::TimeoutAfter, Fault::AnswerLostThenRetried];
+    for fault in faults {
+        let stage = stage(payments());
+        let mut lane = stage.lane(0);
+        lane.fence(Token(1)).unwrap();
+        let mut commit = |epoch: u64| {
+            let rows = (epoch * ROWS..(epoch + 1) * ROWS).map(|id| payment(id, THREE)).collect();
+            lane.commit(&run((epoch > 1).then(|| epoch - 1), vec![(epoch, rows)])).unwrap();
+        };
+        (1..16).for_each(&mut commit);
+        stage.objects.fail_next_upload(fault);
+        commit(16);
+        assert_eq!(stage.objects.faults_left(), 0, "{fault:?}: it was uploaded in parts");
+        assert_eq!(stage.snapshot().files.len(), if fault.is_told() { 16 } else { 1 }, "{fault:?}");
+        (17..=32).for_each(&mut commit);
+        assert!(stage.snapshot().files.len() < 3, "{fault:?}");
+        assert_eq!(stage.ids(), (ROWS as i64..33 * ROWS as i64).collect::<Vec<_>>(), "{fault:?}");
+        is_whole(&stage);
+    }
+}
+
+/// The rest of a large file is a file of its own.
+#[test]
+fn rows_go_from_a_large_file_piece_by_piece() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    let goes = |id| OutRecord { diff: -1, ..payment(id, THREE) };
+    lane.commit(&run(None, vec![(1, (0..20_000).map(|id| payment(id, THREE)).collect())])).unwrap();
+    let second = run(Some(1), vec![(2, vec![goes(7), goes(19_999), payment(20_000, THREE)])]);
+    lane.prepare(&second).unwrap();
+    let written = stage.objects();
+    lane.prepare(&second).unwrap();
+    assert_eq!(stage.objects(), written, "the same files");
+    // Another release may encode the same rows in other bytes.
+    let mut lane = stage.lane(0);
+    lane.fence(Token(2)).unwrap();
+    lane.prepare(&second).unwrap();
+    assert_eq!(stage.objects().len(), written.len() + 3, "a version; the rest, and its index, under names of their own");
+    lane.commit(&second).unwrap();
+    assert_eq!(stage.snapshot().files.iter().map(|file| file.rows).sum::<u64>(), 19_999);
+    assert_eq!((stage.snapshot().files.len(), stage.ids()), (2, (0..=20_000).filter(|id| ![7, 19_999].contains(id)).collect()));
+    is_whole(&stage);
+    // All that is left of it goes: nothing stays.
+    lane.commit(&run(Some(2), vec![(3, (0..19_999).filter(|id| *id != 7).map(goes).collect())])).unwrap();
+    assert_eq!((stage.snapshot().files.len(), stage.ids()), (1, vec![20_000]));
+}
+
+/// To ask for it again would help nobody; what the store does not answer is asked for again.
+#[test]
+fn a_large_file_that_is_shorter_than_the_log_says_is_damaged() {
+    let stage = stage(payments());
+    let mut lane = stage.lane(0);
+    lane.fence(Token(1)).unwrap();
+    lane.commit(&run(None, vec![(1, (0..20_000).map(|id| payment(id, THREE)).collect())])).unwrap();
+    let path = stage.snapshot().files[0].path.clone();
+    let bytes = stage.object(&path);
+    block_on(stage.objects.put(&stage.path(&path), bytes[..bytes.len() / 2].to_vec().into())).unwrap();
+    let error = lane.commit(&run(Some(1), vec![(2, vec![OutRecord { diff: -1, ..payment(7, THREE) }])])).unwrap_err();
+    let sizes = format!("it has {} bytes, the log says {}", bytes.len() / 2, bytes.len());
+    assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains(&sizes), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::{Error, Result, Timestamp};
 use distributary_runtime::bus::{Bus, Offset, PartitionOffsets, Record, Topic};
 use distributary_runtime::time::WallTime;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -99,12 +100,16 @@ impl Args {
 
     /// Records from somewhere on, as they are read.
     fn read_on(&self, bus: &dyn Bus, topic: &Topic, from: From, offsets: &[PartitionOffsets]) -> Result<()> {
+        let at_time: BTreeMap<u32, Offset> = match from {
+            From::Time(at) => bus.offsets_at(topic.id, at)?.into_iter().collect(),
+            _ => BTreeMap::new(),
+        };
         let mut spans = Vec::new();
         for o in offsets {
             let from = match from {
                 From::Oldest => o.log_start,
                 From::Newest => o.end,
-                From::Time(at) => bus.offset_at(topic.id, o.partition, at)?.unwrap_or(o.end),
+                From::Time(_) => at_time.get(&o.partition).map_or(o.end, |at| *at.min(&o.end)),
                 From::Offset(offset) => offset.clamp(o.log_start, o.end),
             };
             spans.push(Span { partition: o.partition, from, upto: if self.follow { None } else { Some(o.end) } });
