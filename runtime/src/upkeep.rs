@@ -142,13 +142,7 @@ impl Upkeep {
     }
 
     fn publish(&self, read: &BTreeMap<Feed, Offset>) -> Result<()> {
-        let mut topics: BTreeMap<TopicId, Vec<(u32, Offset)>> = BTreeMap::new();
-        for (feed, at) in read {
-            if let SourcePartition::Bus { topic, partition } = feed.partition {
-                topics.entry(topic).or_default().push((partition, *at));
-            }
-        }
-        for (topic, offsets) in topics {
+        for (topic, offsets) in slowest(read) {
             durable(Step::GroupCommit, || self.bus.commit_group(&self.pipeline, topic, &offsets))?;
         }
         Ok(())
@@ -160,5 +154,35 @@ impl Upkeep {
         let mut names = garbage(retired, keep);
         names.extend(orphans(stored.iter().map(|s| s.name.as_str()), keep, self.token));
         names.iter().try_for_each(|name| self.store.delete(name))
+    }
+}
+
+/// How far each partition is read, by topic. Of two sources that read one topic the slower counts: what it lacks is not done.
+fn slowest(read: &BTreeMap<Feed, Offset>) -> BTreeMap<TopicId, Vec<(u32, Offset)>> {
+    let mut slowest: BTreeMap<(TopicId, u32), Offset> = BTreeMap::new();
+    for (feed, at) in read {
+        if let SourcePartition::Bus { topic, partition } = feed.partition {
+            slowest.entry((topic, partition)).and_modify(|slowest| *slowest = (*slowest).min(*at)).or_insert(*at);
+        }
+    }
+    let mut topics: BTreeMap<TopicId, Vec<(u32, Offset)>> = BTreeMap::new();
+    for ((topic, partition), at) in slowest {
+        topics.entry(topic).or_default().push((partition, at));
+    }
+    topics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_sources_that_read_one_topic_the_slower_counts() {
+        let id = |topic| TopicId([topic; 16]);
+        let feed = |source, topic, partition| Feed { source, partition: SourcePartition::Bus { topic: id(topic), partition } };
+        let read = [(feed(0, 1, 0), 9), (feed(0, 1, 1), 4), (feed(1, 1, 0), 7), (feed(1, 1, 1), 5), (feed(2, 2, 0), 3)];
+        let slowest = slowest(&read.into_iter().map(|(feed, at)| (feed, Offset(at))).collect());
+        let of = |topic| slowest[&id(topic)].clone();
+        assert_eq!((of(1), of(2)), (vec![(0, Offset(7)), (1, Offset(4))], vec![(0, Offset(3))]));
     }
 }

@@ -7,6 +7,8 @@ use crate::metrics::PartitionMetrics;
 use crate::plan::Plan;
 use crate::status::{BlockedPartition, Status};
 use crate::time::Epoch;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 impl Steering {
     pub(super) fn count(&mut self, binding: &Binding) {
@@ -34,10 +36,17 @@ impl Steering {
         metrics.in_flight_bytes.set(i64::try_from(status.in_flight.1).unwrap_or(i64::MAX));
         metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
         metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
+        // Of two sources that read one topic, the slower is told.
+        let mut worst: BTreeMap<(&str, u32), (u64, Duration)> = BTreeMap::new();
+        for feed in self.partitions.keys() {
+            let (lag, blocked) = worst.entry((topic_of(&self.begin.plan, *feed), feed.partition.number())).or_default();
+            *lag = self.lag(*feed).max(*lag);
+            *blocked = self.blocked.lasts(*feed, self.uptime()).max(*blocked);
+        }
         for (feed, partition) in &self.partitions {
-            let lag = self.lag(*feed);
+            let (lag, blocked) = worst[&(topic_of(&self.begin.plan, *feed), feed.partition.number())];
             partition.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
-            partition.blocked_seconds.set(self.blocked.lasts(*feed, self.uptime()).as_secs_f64());
+            partition.blocked_seconds.set(blocked.as_secs_f64());
         }
     }
 
