@@ -1,9 +1,9 @@
 //! The minter decides when an epoch closes and what it binds. It is the whole back-pressure, and it is pure: reports and
 //! times come in, bindings go out.
 
-use crate::binding::{Binding, Control, Delivered, Feed, Lift, Positions, Range};
+use crate::binding::{Binding, Control, Delivered, Feed, Lift, PartitionPosition, Positions, Range};
 use crate::bus::Offset;
-use crate::settings::Settings;
+use crate::settings::{IdleWatermark, Settings};
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -215,13 +215,19 @@ impl Minter {
         (ranges.into_values().collect(), bytes)
     }
 
-    /// The minimum over the partitions that are not idle; nothing when all are.
+    /// The minimum over the partitions that are not idle. When all are, nothing, or what the clock says.
     fn claim(&self, closed_at: WallTime, monotonic: Duration) -> Watermark {
-        let busy = self.positions.feeds.iter().filter(|(feed, at)| {
-            let quiet_ms = closed_at.0.saturating_sub(at.last_data_at.0);
-            !(quiet_ms >= self.settings.idle_after_ms as i64 && self.seen_drained(feed, monotonic))
-        });
-        busy.map(|(_, at)| at.watermark).min().unwrap_or(EventTime::MIN)
+        let quiet_ms =
+            |at: &PartitionPosition| closed_at.0.saturating_sub(at.last_data_at.0) - self.settings.idle_after_ms as i64;
+        let busy = self.positions.feeds.iter().filter(|(feed, at)| !(quiet_ms(at) >= 0 && self.seen_drained(feed, monotonic)));
+        let least = busy.map(|(_, at)| at.watermark).min();
+        // Event time went on as the clock did before the silence, and is taken to do so in it. Who has never brought any tells nothing.
+        let by_clock = || {
+            let told = self.positions.feeds.values().filter(|at| at.watermark > EventTime::MIN);
+            told.map(|at| EventTime(at.watermark.0.saturating_add(quiet_ms(at)))).min()
+        };
+        let is_clock = self.settings.idle_watermark == IdleWatermark::Clock;
+        least.or_else(|| is_clock.then(by_clock).flatten()).unwrap_or(EventTime::MIN)
     }
 
     fn seen_drained(&self, feed: &Feed, monotonic: Duration) -> bool {

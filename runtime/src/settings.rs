@@ -52,6 +52,9 @@ pub struct Settings {
     /// A partition that is known to be drained for so long no longer holds the watermark back. Raise it when a quiet
     /// partition may still deliver old events.
     pub idle_after_ms: u64,
+    /// What the watermark does while every partition is drained: holds, or goes on with the clock, so that the last windows of a topic that
+    /// falls silent close. With the clock, what comes behind a silence with event times from before its end may be late.
+    pub idle_watermark: IdleWatermark,
     /// How far reading runs ahead of the epochs, in bytes of each partition. Raise it for a bus that is far away. On Kafka the client
     /// holds some of each partition on top (see `ARCHITECTURE.md`).
     pub read_ahead_bytes: u64,
@@ -97,6 +100,16 @@ pub struct Settings {
     pub metadata_interval_ms: u64,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a list of `target=level`.
     pub log: String,
+}
+
+/// What the watermark does while every partition is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdleWatermark {
+    /// Stands still until data comes.
+    Hold,
+    /// Goes on as the clock does, from where it was when the last partition became idle.
+    Clock,
 }
 
 /// How hard the embedded bus works for a commit.
@@ -168,6 +181,7 @@ impl Default for Settings {
             bytes_in_flight_max: 16 * MIB,
             checkpoint_interval_ms: 10_000,
             idle_after_ms: 5_000,
+            idle_watermark: IdleWatermark::Hold,
             read_ahead_bytes: 4 * MIB,
             workers: 1,
             lanes: 1,

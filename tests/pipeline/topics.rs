@@ -1,12 +1,14 @@
 //! Topics that are missing, deleted, re-created, cut short by retention or widened, before a start and under a running job.
 
 use crate::rig::{
-    Payment, Rig, assert_says, by_generation, copies, copying, copying_on, ids, ids_of, on_each_bus, payment_in, payments,
+    Payment, Rig, assert_says, by_generation, copies, copying, copying_on, ids, ids_of, on_each_bus, payment, payment_in,
+    payments,
 };
 use distributary::{Flow, Result, count, job, secs, topic, tumbling, upsert};
 use distributary_runtime::binding::Lift;
 use distributary_runtime::bus::{Offset, TopicSpec};
 use distributary_runtime::journal::{Fact, StartRequest};
+use distributary_runtime::settings::IdleWatermark;
 use distributary_runtime::time::{EventTime, monotonic};
 use std::time::Duration;
 
@@ -197,6 +199,26 @@ fn windows(flow: &Flow) -> Result<()> {
     let spend = flow.read::<Payment>()?.key_by(|p| p.user.clone()).window(tumbling(secs(10)));
     spend.aggregate("spend", count()).to(topic("fraud.windows"));
     Ok(())
+}
+
+/// Nobody publishes any more, and the last window closes all the same, when its time has come on the clock; what comes later is late, also
+/// when the job was replaced in between.
+#[test]
+fn the_last_window_of_a_topic_that_falls_silent_closes_by_the_clock() {
+    let mut rig = Rig::new();
+    rig.settings.idle_after_ms = 100;
+    rig.settings.idle_watermark = IdleWatermark::Clock;
+    rig.topic("payments", 2);
+    // The last window is that of the seconds 20 to 29, and it is still second 28.
+    rig.publish("payments", payments(0..29));
+    let running = rig.start(windows);
+    assert_eq!(rig.read("fraud.windows", 9).len(), 9, "three users in three windows");
+    running.crash();
+    let running = rig.start(windows);
+    rig.publish("payments", vec![payment(29)]);
+    assert_eq!(ids(&rig.read("fraud.windows.late", 1)), [29]);
+    running.stop();
+    assert_eq!(rig.all("fraud.windows").len(), 9);
 }
 
 #[test]

@@ -71,22 +71,26 @@ struct Model {
     folded: Positions,
     partitions: [Partition; 4],
     delay_ms: Vec<i64>,
+    /// Whether the watermark goes on with the clock when all is idle.
+    clock: bool,
     now: i64,
     monotonic_ms: u64,
     in_flight: VecDeque<(u64, u64)>,
 }
 
 impl Model {
-    fn new(delay_ms: [i64; 2], old: usize) -> Self {
+    fn new(delay_ms: [i64; 2], old: usize, clock: bool) -> Self {
         let mut positions = Positions::default();
         let mut partitions: [Partition; 4] = Default::default();
         for (number, partition) in partitions.iter_mut().enumerate().take(old) {
             positions.feeds.insert(feed(number), positions.of(feed(number)));
             partition.known = true;
         }
-        let minter = Minter::new(settings(), delay_ms.to_vec(), positions.clone(), Vec::new());
+        let idle_watermark = if clock { IdleWatermark::Clock } else { IdleWatermark::Hold };
+        let settings = Settings { idle_watermark, ..settings() };
+        let minter = Minter::new(settings, delay_ms.to_vec(), positions.clone(), Vec::new());
         let (delay_ms, in_flight) = (delay_ms.to_vec(), VecDeque::new());
-        Self { minter, folded: positions, partitions, delay_ms, now: 1_000, monotonic_ms: 0, in_flight }
+        Self { minter, folded: positions, partitions, delay_ms, clock, now: 1_000, monotonic_ms: 0, in_flight }
     }
 
     fn know(&mut self, number: usize) -> &mut Partition {
@@ -196,7 +200,9 @@ impl Model {
             recently && p.waiting.is_empty() && binding.closed_at.0 - p.last_data_at >= IDLE_AFTER_MS as i64
         };
         let busy = self.partitions.iter().filter(|p| p.known && !idle(p));
-        let claim = busy.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
+        let silence = |p: &Partition| Some(p.watermark? + binding.closed_at.0 - p.last_data_at - IDLE_AFTER_MS as i64);
+        let by_clock = || self.partitions.iter().filter(|p| p.known).filter_map(silence).min().filter(|_| self.clock);
+        let claim = busy.map(|p| p.watermark.unwrap_or(i64::MIN)).min().or_else(by_clock).unwrap_or(i64::MIN);
         assert_eq!(binding.watermark.0, before.watermark().0.max(claim).max(floor.0));
 
         self.folded.apply(&binding, &self.delay_ms);
@@ -217,9 +223,9 @@ impl Model {
 proptest! {
     #[test]
     fn a_binding_claims_what_the_records_say(
-        ops in ops(), delays in (0..20_i64, 0..20_i64), old in 0..=4_usize,
+        ops in ops(), delays in (0..20_i64, 0..20_i64), old in 0..=4_usize, clock in any::<bool>(),
     ) {
-        let mut model = Model::new([delays.0, delays.1], old);
+        let mut model = Model::new([delays.0, delays.1], old, clock);
         ops.into_iter().for_each(|op| model.act(op));
         while model.partitions.iter().any(|p| !p.waiting.is_empty()) {
             model.act(Op::Acknowledge { left: 0 });
