@@ -143,10 +143,13 @@ fn run(epoch: u64, payments: &[Payment]) -> Result<Run> {
     let columns = columns();
     let record = |(offset, payment): (u64, &Payment)| -> Result<OutRecord> {
         let row = encode_row(&columns, payment)?;
-        let (origin, key) = (Origin::record(0, 0, epoch << 32 | offset), Some(payment.user_id.clone().into_bytes()));
-        Ok(OutRecord { sink: 0, partition: 0, origin, diff: 1, key, value: Some(row), headers: Vec::new() })
+        let origin = Origin::record(0, 0, epoch << 32 | offset);
+        Ok(OutRecord { sink: 0, partition: 0, origin, diff: 1, key: None, value: Some(row), headers: Vec::new() })
     };
-    let records = (0..).zip(payments).map(record).collect::<Result<_>>()?;
+    let mut records = Vec::with_capacity(payments.len());
+    for payment in (0..).zip(payments) {
+        records.push(record(payment)?);
+    }
     let epochs = vec![LaneEpoch {
         epoch: Epoch(epoch),
         closed_at: WallTime(epoch.cast_signed()),

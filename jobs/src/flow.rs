@@ -19,7 +19,7 @@ use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::Key;
 use distributary_runtime::output;
-use distributary_runtime::plan::{SinkRole, Tier};
+use distributary_runtime::plan::{SinkRole, SinkTarget, Tier};
 use distributary_runtime::sink::Guarantee;
 use distributary_runtime::source::{self, Reading};
 use distributary_runtime::time::EventTime;
@@ -222,7 +222,7 @@ impl<'s> Flow<'s> {
     }
 
     fn write_late<K: Key, V: Data>(&self, refused: &Collection<'s, Keyed<K, V>>, sink: Sink, about: About) {
-        self.write::<V, _>(refused, sink, SinkRole::Late, about, |late| (key_text(&late.key), &late.value));
+        self.write::<V, _>(refused, sink, SinkRole::Late, about, |late| key_text(&late.key), |late| &late.value);
     }
 
     /// Ends a collection in a sink. Of each of its records there is a key and what is written, a `T`.
@@ -232,14 +232,19 @@ impl<'s> Flow<'s> {
         sink: Sink,
         role: SinkRole,
         about: About,
-        split: impl Fn(&D) -> (Option<Vec<u8>>, &T) + 'static,
+        key: impl Fn(&D) -> Option<Vec<u8>> + 'static,
+        written: impl Fn(&D) -> &T + 'static,
     ) {
         let name = sink.name();
         match sink.target::<T>(role, about) {
-            Ok((target, encoding)) => output::to(&self.graph, collection, target, move |data, _, _| {
-                let (key, data) = split(data);
-                Ok(output::Encoded { key, value: encoding.encode(data)? })
-            }),
+            Ok((target, encoding)) => {
+                // A table has no place for it beside its columns.
+                let has_key = !matches!(target.target, SinkTarget::Table { .. });
+                output::to(&self.graph, collection, target, move |data, _, _| {
+                    let key = if has_key { key(data) } else { None };
+                    Ok(output::Encoded { key, value: encoding.encode(written(data))? })
+                });
+            }
             Err(what) => {
                 let remedy = "write rows of plain fields: `.map(|result| Row { .. })` before `.to(table(..))`";
                 self.graph.refuse(Error::refused(format!("{name}: {what}"), remedy));
@@ -359,7 +364,8 @@ impl<'s, D: Data> Stream<'s, D> {
             self.flow.graph.refuse(Error::refused(what, "say which: `.keyed(|record| ..)` before `.to(..)`"));
         }
         let key = self.key.clone();
-        self.flow.write(&self.collection, sink, role, self.about, move |data| (key.as_ref().and_then(|key| key(data)), data));
+        let key = move |data: &D| key.as_ref().and_then(|key| key(data));
+        self.flow.write(&self.collection, sink, role, self.about, key, |data| data);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The hidden column that says where each row comes from.
 
 use super::schema::ORIGIN;
-use delta_kernel::arrow::array::builder::{Int32Builder, Int64Builder};
-use delta_kernel::arrow::array::{ArrayRef, Int64Array, StructArray};
+use delta_kernel::arrow::array::{ArrayRef, Int32Array, Int64Array, StructArray};
+use delta_kernel::arrow::buffer::NullBuffer;
 use delta_kernel::arrow::datatypes::{DataType, Schema};
 use delta_kernel::arrow::error::ArrowError;
 use distributary_runtime::sink::OutRecord;
@@ -15,26 +15,19 @@ pub(super) fn column(file: &Schema, records: &[&OutRecord], epochs: &[Epoch], ge
     let DataType::Struct(fields) = file.field_with_name(ORIGIN)?.data_type() else {
         return Err(ArrowError::SchemaError(format!("{ORIGIN} is no struct")));
     };
-    let rows = records.len();
-    let mut source = Int32Builder::with_capacity(rows);
-    let [mut partition, mut offset, mut sub, mut epoch] = std::array::from_fn(|_| Int64Builder::with_capacity(rows));
-    for (record, written) in records.iter().zip(epochs) {
-        let position = record.origin.position();
-        source.append_option(position.map(|(source, _, _)| i32::from(source)));
-        partition.append_option(position.map(|(_, partition, _)| i64::from(partition)));
-        offset.append_option(position.map(|(_, _, offset)| offset.cast_signed()));
-        // Its 64 bits: four levels of fan-out fill the sign bit too.
-        sub.append_value(record.origin.sub().cast_signed());
-        epoch.append_value(written.0.cast_signed());
-    }
-    let generation = Int64Array::from(vec![i64::from(generation); rows]);
+    let positions: Vec<_> = records.iter().map(|record| record.origin.position()).collect();
+    let has: NullBuffer = positions.iter().map(Option::is_some).collect();
+    let has = Some(has).filter(|has| has.null_count() > 0);
+    // Of a result of an aggregation any, which nobody sees.
+    let positions = || positions.iter().map(|position| position.unwrap_or_default());
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(source.finish()),
-        Arc::new(partition.finish()),
-        Arc::new(offset.finish()),
-        Arc::new(sub.finish()),
-        Arc::new(epoch.finish()),
-        Arc::new(generation),
+        Arc::new(Int32Array::new(positions().map(|(source, _, _)| i32::from(source)).collect(), has.clone())),
+        Arc::new(Int64Array::new(positions().map(|(_, partition, _)| i64::from(partition)).collect(), has.clone())),
+        Arc::new(Int64Array::new(positions().map(|(_, _, offset)| offset.cast_signed()).collect(), has)),
+        // Its 64 bits: four levels of fan-out fill the sign bit too.
+        Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.origin.sub().cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(epochs.iter().map(|epoch| epoch.0.cast_signed()))),
+        Arc::new(Int64Array::from(vec![i64::from(generation); records.len()])),
     ];
     Ok(Arc::new(StructArray::try_new(fields.clone(), columns, None)?))
 }

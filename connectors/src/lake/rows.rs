@@ -187,8 +187,17 @@ impl RowWriter {
         let times = path.try_fold(first, |column, name| Some(column?.as_struct_opt()?.column_by_name(name)));
         let times = times.flatten().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let times = times.ok_or_else(|| self.files.damaged(&"the event time is no timestamp"))?;
-        // A time is one of the years 1 to 9999: its hours fit.
-        Ok(times.values().iter().map(|micros| Hour(i32::try_from(micros.div_euclid(HOUR_US)).unwrap_or_default())).collect())
+        // Mostly a row has the hour of the one before.
+        let (mut hour, mut began) = (Hour(0), 0);
+        let hours = times.values().iter().map(|micros| {
+            if !(began..began + HOUR_US).contains(micros) {
+                let of = micros.div_euclid(HOUR_US);
+                // A time is one of the years 1 to 9999: its hours fit.
+                (hour, began) = (Hour(i32::try_from(of).unwrap_or_default()), of * HOUR_US);
+            }
+            hour
+        });
+        Ok(hours.collect())
     }
 }
 

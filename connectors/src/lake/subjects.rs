@@ -35,8 +35,11 @@ use delta_kernel::arrow::array::RecordBatch;
 use delta_kernel::arrow::error::ArrowError;
 use delta_kernel::parquet::file::metadata::KeyValue;
 use distributary_runtime::error::{Error, Result};
+use distributary_runtime::key::hash_bytes;
 use distributary_runtime::table::Column;
 use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 use url::Url;
 
 pub(super) use columns::each;
@@ -52,8 +55,6 @@ const DATA_EXTENSION: &str = ".parquet";
 const FOOTER: &str = "distributary.subjects";
 const MAGIC: &[u8; 8] = b"subject1";
 const HASH_BYTES: usize = 8;
-/// So many hashes are gathered before any of them is looked for twice.
-const GATHERED: usize = 1 << 20;
 
 /// Where the index of a data file lies.
 pub(super) fn index_of(data_file: &str) -> String {
@@ -127,33 +128,39 @@ impl SubjectWriter {
 
 /// The subjects of a data file that is being written.
 #[derive(Default)]
-pub(super) struct Subjects {
-    hashes: Vec<u64>,
-    /// Of those, so many are ascending, and none twice.
-    sorted: usize,
+pub(super) struct Subjects(HashSet<u64, BuildHasherDefault<Hashed>>);
+
+/// What is a hash already is its own.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_bytes(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Subjects {
     fn gather(&mut self, rows: &RecordBatch, columns: &[String], key: &SubjectKey) -> Result<(), ArrowError> {
         for column in columns {
-            each(rows, column, |_, subject| self.hashes.push(key.hash(subject.as_bytes())))?;
-        }
-        // Somebody who is in many rows takes the place of two.
-        if self.hashes.len() >= 2 * self.sorted.max(GATHERED) {
-            self.sort();
+            each(rows, column, |_, subject| _ = self.0.insert(key.hash(subject.as_bytes())))?;
         }
         Ok(())
     }
 
-    fn sort(&mut self) {
-        self.hashes.sort_unstable();
-        self.hashes.dedup();
-        self.sorted = self.hashes.len();
-    }
-
-    fn hashes(mut self) -> Vec<u64> {
-        self.sort();
-        self.hashes
+    /// Ascending.
+    fn hashes(self) -> Vec<u64> {
+        let mut hashes: Vec<u64> = self.0.into_iter().collect();
+        hashes.sort_unstable();
+        hashes
     }
 }
 
