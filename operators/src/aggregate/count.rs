@@ -1,6 +1,6 @@
 //! Counts the records of a group.
 
-use super::{Aggregate, AggregateError};
+use super::{Aggregate, AggregateError, Retraction};
 use distributary_runtime::update::Diff;
 
 /// The number of records in the group.
@@ -45,5 +45,9 @@ impl<V> Aggregate<V> for Count {
 
     fn describe(&self) -> String {
         "count".into()
+    }
+
+    fn retraction(&self) -> Retraction {
+        Retraction::Linear
     }
 }

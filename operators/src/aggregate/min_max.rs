@@ -1,10 +1,8 @@
 //! The least and the greatest value of a group. Both keep all distinct values, so that the next one is known when it goes.
 
-use super::{Aggregate, AggregateError};
+use super::multiset::{self, Multiset, canonical};
+use super::{Aggregate, AggregateError, Retraction};
 use distributary_runtime::update::{Data, Diff};
-use rust_decimal::Decimal;
-use std::any::Any;
-use std::collections::BTreeMap;
 
 /// The least of what `of` takes from each record.
 ///
@@ -51,22 +49,22 @@ macro_rules! extremum {
     ($aggregate:ident, $name:literal, $find:ident) => {
         impl<V, T: Data + Ord, F: Fn(&V) -> T + 'static> Aggregate<V> for $aggregate<F> {
             type Input = T;
-            type State = BTreeMap<T, Diff>;
+            type State = Multiset<T>;
             type Output = T;
 
             fn input(&self, value: &V) -> Result<T, AggregateError> {
                 Ok(canonical((self.0)(value)))
             }
 
-            fn add(&self, state: &mut BTreeMap<T, Diff>, input: T, diff: Diff) {
-                add(state, input, diff);
+            fn add(&self, state: &mut Multiset<T>, input: T, diff: Diff) {
+                multiset::add(state, input, diff);
             }
 
-            fn is_zero(&self, state: &BTreeMap<T, Diff>) -> bool {
+            fn is_zero(&self, state: &Multiset<T>) -> bool {
                 state.is_empty()
             }
 
-            fn output(&self, state: &BTreeMap<T, Diff>, _: u64) -> Result<T, AggregateError> {
+            fn output(&self, state: &Multiset<T>, _: u64) -> Result<T, AggregateError> {
                 let Some((value, _)) = state.iter().$find(|(_, copies)| **copies > 0) else {
                     unreachable!("a group of {} with records has a value that came more often than it went", $name)
                 };
@@ -76,35 +74,13 @@ macro_rules! extremum {
             fn describe(&self) -> String {
                 format!(concat!($name, "({})"), super::type_name::<T>())
             }
+
+            fn retraction(&self) -> Retraction {
+                Retraction::Complete
+            }
         }
     };
 }
 
 extremum!(Min, "min", find);
 extremum!(Max, "max", rfind);
-
-/// Values with as many additions as retractions are absent, so that equal multisets are equal states.
-fn add<T: Ord>(state: &mut BTreeMap<T, Diff>, value: T, diff: Diff) {
-    use std::collections::btree_map::Entry;
-    match state.entry(value) {
-        Entry::Vacant(entry) => {
-            if diff != 0 {
-                entry.insert(diff);
-            }
-        }
-        Entry::Occupied(mut entry) => {
-            *entry.get_mut() = entry.get().wrapping_add(diff);
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
-}
-
-/// 1.0 and 1.00 are equal but encoded differently: which of them stays in the map would depend on the order.
-fn canonical<T: 'static>(mut value: T) -> T {
-    if let Some(decimal) = (&mut value as &mut dyn Any).downcast_mut::<Decimal>() {
-        decimal.normalize_assign();
-    }
-    value
-}

@@ -5,17 +5,28 @@
 //! aggregates may work eagerly, whatever worker sends first, and why a retraction needs no second look at the other
 //! records (the idea is differential dataflow's `Semigroup`, `difference.rs`).
 //!
+//! | aggregate | gives | keeps | a retraction |
+//! |---|---|---|---|
+//! | [`count`] | how many records | nothing: the group counts them | is subtracted |
+//! | [`sum`] | the exact sum | the sum | is subtracted |
+//! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
+//!
+//! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
+//!
 //! A tuple of up to six aggregates is an aggregate: `(count(), sum(|p: &Payment| p.cents))`.
 
 mod count;
 mod group;
 mod min_max;
+mod multiset;
+mod retraction;
 mod sum;
 mod tuple;
 
 pub use count::{Count, count};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};
+pub use retraction::Retraction;
 pub use sum::{Sum, Summand, sum};
 
 use distributary_runtime::update::{Data, Diff};
@@ -27,7 +38,7 @@ use distributary_runtime::user_code::catch;
 /// zero": [`output`](Aggregate::output) is only asked for a group that has records.
 ///
 /// ```
-/// use distributary_operators::aggregate::{Aggregate, AggregateError, Group, count};
+/// use distributary_operators::aggregate::{Aggregate, AggregateError, Group, Retraction, count};
 /// use distributary_runtime::update::Diff;
 ///
 /// /// The mean, rounded towards zero.
@@ -43,6 +54,7 @@ use distributary_runtime::user_code::catch;
 ///         i64::try_from(*state / i128::from(records)).map_err(|_| AggregateError::overflow("mean"))
 ///     }
 ///     fn describe(&self) -> String { "mean".into() }
+///     fn retraction(&self) -> Retraction { Retraction::Linear }
 /// }
 ///
 /// let both = (count(), Mean);
@@ -82,6 +94,9 @@ pub trait Aggregate<V>: 'static {
 
     /// Short text for the plan, such as `sum(i64)`; a pipeline whose text changes does not take over the old state.
     fn describe(&self) -> String;
+
+    /// What a difference of -1 means to it.
+    fn retraction(&self) -> Retraction;
 }
 
 /// Why an aggregate has no result, or does not take a record. Holds no data of the records.

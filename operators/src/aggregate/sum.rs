@@ -1,6 +1,6 @@
 //! Sums of integers and decimals: exact, in any order. (Floats have no order-independent sum, so there is none.)
 
-use super::{Aggregate, AggregateError};
+use super::{Aggregate, AggregateError, Retraction};
 use distributary_runtime::update::{Data, Diff};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ impl<V, X: Summand, F: Fn(&V) -> X + 'static> Aggregate<V> for Sum<F> {
 
     fn describe(&self) -> String {
         format!("sum({})", super::type_name::<X>())
+    }
+
+    fn retraction(&self) -> Retraction {
+        Retraction::Linear
     }
 }
 

@@ -2,7 +2,8 @@
 //! Method: random records, some of them retracted, in a random order (a retraction may come before its record);
 //! the oracle works on the survivors alone.
 
-use super::{Aggregate, AggregateError, Group, count, max, min, sum, type_name};
+use super::{Aggregate, AggregateError, Group, Retraction, count, max, min, sum, type_name};
+use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -100,4 +101,23 @@ fn equal_decimals_are_encoded_alike() {
 #[test]
 fn types_are_named_without_their_paths() {
     assert_eq!(type_name::<Option<(Decimal, String)>>(), "Option<(Decimal, String)>");
+}
+
+/// Text and shape decide whether a pipeline takes over the state of an older one.
+#[test]
+fn what_a_pipeline_knows_a_state_by_does_not_change() {
+    fn known_by<A: Aggregate<i64>>(aggregate: &A) -> (String, String, Retraction) {
+        (aggregate.describe(), shape::of::<A::State>(), aggregate.retraction())
+    }
+    let values = "alloc::collections::btree::map::BTreeMap<i64, i64>={i64 -> i64}";
+    let of = |v: &i64| *v;
+    for (aggregate, text, shape, retraction) in [
+        (known_by(&count()), "count", "()", Retraction::Linear),
+        (known_by(&sum(of)), "sum(i64)", "i128", Retraction::Linear),
+        (known_by(&min(of)), "min(i64)", values, Retraction::Complete),
+        (known_by(&max(of)), "max(i64)", values, Retraction::Complete),
+        (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
+    ] {
+        assert_eq!(aggregate, (text.into(), shape.into(), retraction));
+    }
 }

@@ -1,6 +1,6 @@
 //! Tuples of aggregates: each takes its input from the same record.
 
-use super::{Aggregate, AggregateError};
+use super::{Aggregate, AggregateError, Retraction};
 use distributary_runtime::update::Diff;
 
 macro_rules! tuple {
@@ -31,6 +31,10 @@ macro_rules! tuple {
 
             fn describe(&self) -> String {
                 [$(self.$i.describe()),+].join(", ")
+            }
+
+            fn retraction(&self) -> Retraction {
+                Retraction::Linear$(.and(self.$i.retraction()))+
             }
         }
     };
