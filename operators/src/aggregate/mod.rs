@@ -9,12 +9,14 @@
 //! |---|---|---|---|
 //! | [`count`] | how many records | nothing: the group counts them | is subtracted |
 //! | [`sum`] | the exact sum | the sum | is subtracted |
+//! | [`avg`] | the mean | the sum | is subtracted |
 //! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
 //!
 //! A tuple of up to six aggregates is an aggregate: `(count(), sum(|p: &Payment| p.cents))`.
 
+mod avg;
 mod count;
 mod group;
 mod min_max;
@@ -23,6 +25,7 @@ mod retraction;
 mod sum;
 mod tuple;
 
+pub use avg::{Avg, avg};
 pub use count::{Count, count};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};

@@ -60,11 +60,11 @@ impl<V, X: Summand, F: Fn(&V) -> X + 'static> Aggregate<V> for Sum<F> {
     }
 }
 
-/// A number with an exact sum.
+/// A number with an exact sum, and a mean that follows from it.
 pub trait Summand: 'static {
     /// The sum so far, wide enough for every intermediate value.
     type State: Data + Default;
-    /// The type of the result.
+    /// The type of a sum, and of a mean.
     type Total: Data + PartialEq;
 
     /// Adds `diff` times this number.
@@ -75,6 +75,9 @@ pub trait Summand: 'static {
 
     /// The sum, or `None` when it does not fit.
     fn total(state: &Self::State) -> Option<Self::Total>;
+
+    /// The sum, divided by how many numbers it consists of and rounded; `None` when it does not fit, or of no numbers.
+    fn mean(state: &Self::State, records: u64) -> Option<Self::Total>;
 }
 
 /// An `i128` holds 2^64 of the largest products; wrapping keeps even nonsense independent of the order.
@@ -95,6 +98,11 @@ macro_rules! integer_summand {
 
             fn total(state: &i128) -> Option<$total> {
                 <$total>::try_from(*state).ok()
+            }
+
+            /// Rounded down, whatever the sign.
+            fn mean(state: &i128, records: u64) -> Option<$total> {
+                <$total>::try_from(state.checked_div_euclid(i128::from(records))?).ok()
             }
         }
     )*};
@@ -125,10 +133,42 @@ impl Summand for Decimal {
     }
 
     fn total(state: &DecimalSum) -> Option<Decimal> {
+        let (total, scale) = state.exact()?;
+        Decimal::try_from_i128_with_scale(total, scale).ok()
+    }
+
+    /// A long division, rounded to the nearest (halves away from zero): the sum need not fit a decimal where its mean does.
+    fn mean(state: &DecimalSum, records: u64) -> Option<Decimal> {
+        let (total, mut scale) = state.exact()?;
+        let (size, mut divisor) = (total.unsigned_abs(), u128::from(records));
+        if divisor == 0 {
+            return None;
+        }
+        // Digits on the right that leave a decimal no room for those on the left.
+        while scale > 0 && size.div_ceil(divisor) > MANTISSA_MAX {
+            (divisor, scale) = (divisor * 10, scale - 1);
+        }
+        let (mut mean, mut rest) = (size / divisor, size % divisor);
+        while rest != 0 && scale < Decimal::MAX_SCALE && mean < MANTISSA_MAX / 10 {
+            (mean, rest, scale) = (mean * 10 + rest * 10 / divisor, rest * 10 % divisor, scale + 1);
+        }
+        let nearest = mean + u128::from(rest * 2 >= divisor);
+        let mean = i128::try_from(nearest).ok()? * total.signum();
+        Decimal::try_from_i128_with_scale(mean, scale).ok().map(|mean| mean.normalize())
+    }
+}
+
+/// A sum of decimals: for each scale the sum of its mantissas. Scales whose sum is zero are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecimalSum(BTreeMap<u32, Mantissas>);
+
+impl DecimalSum {
+    /// The sum as a mantissa without trailing zeros, and its scale; `None` where it needs more than 38 digits on the way.
+    fn exact(&self) -> Option<(i128, u32)> {
         // From the finest scale on, without its trailing zeros, so that only digits which count need room.
         let mut total = 0_i128;
         let mut scale = 0;
-        for (at, sum) in state.0.iter().rev() {
+        for (at, sum) in self.0.iter().rev() {
             let value = sum.value()?;
             if total == 0 {
                 (total, scale) = (value, *at);
@@ -142,13 +182,9 @@ impl Summand for Decimal {
         while scale > 0 && total % 10 == 0 {
             (total, scale) = (total / 10, scale - 1);
         }
-        Decimal::try_from_i128_with_scale(total, scale).ok()
+        Some((total, scale))
     }
 }
-
-/// A sum of decimals: for each scale the sum of its mantissas. Scales whose sum is zero are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecimalSum(BTreeMap<u32, Mantissas>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mantissas {
@@ -156,6 +192,8 @@ struct Mantissas {
     high: i128,
 }
 
+/// The most that a decimal's 96 bits hold.
+const MANTISSA_MAX: u128 = Decimal::MAX.mantissa().unsigned_abs();
 const LOW_BITS: u32 = 64;
 const LOW: i128 = (1 << LOW_BITS) - 1;
 

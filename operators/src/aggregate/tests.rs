@@ -2,7 +2,7 @@
 //! Method: random records, some of them retracted, in a random order (a retraction may come before its record);
 //! the oracle works on the survivors alone.
 
-use super::{Aggregate, AggregateError, Group, Retraction, count, max, min, sum, type_name};
+use super::{Aggregate, AggregateError, Group, Retraction, avg, count, max, min, sum, type_name};
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
 use proptest::prelude::*;
@@ -63,9 +63,49 @@ proptest! {
     /// Not only equal results but equal states: what a checkpoint holds does not depend on the order either.
     #[test]
     fn any_order_gives_the_same_state((survivors, changes) in history()) {
-        let all = (sum(|r: &Record| r.0), sum(|r: &Record| r.2), min(|r: &Record| r.2), max(|r: &Record| r.1));
+        let all = (sum(|r: &Record| r.0), avg(|r: &Record| r.0), avg(|r: &Record| r.2), sum(|r: &Record| r.2), min(|r: &Record| r.2), max(|r: &Record| r.1));
         let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
         prop_assert_eq!(apply(&all, &changes), apply(&all, &straight));
+    }
+
+    #[test]
+    fn a_mean_is_the_sum_of_the_survivors_by_their_number((survivors, changes) in history()) {
+        let all = (avg(|r: &Record| r.0), avg(|r: &Record| r.1), avg(|r: &Record| r.2));
+        let records = survivors.len();
+        let expected = (records > 0).then(|| (
+            i64::try_from(survivors.iter().map(|r| i128::from(r.0)).sum::<i128>().div_euclid(records as i128)).unwrap(),
+            survivors.iter().map(|r| u64::from(r.1)).sum::<u64>() / records as u64,
+            (survivors.iter().map(|r| r.2).sum::<Decimal>() / Decimal::from(records)).normalize(),
+        ));
+        let group = apply(&all, &changes);
+        prop_assert_eq!(group.output(&all), Ok(expected));
+        prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
+    }
+
+    /// By whole numbers: off by no more than half of its last digit, and by nothing where there is room for another digit.
+    #[test]
+    fn a_mean_of_decimals_is_the_nearest(values in prop::collection::vec((-10_000_i64..10_000, 0_u32..4), 1..20)) {
+        let changes: Vec<_> = values.iter().map(|(mantissa, scale)| (Decimal::new(*mantissa, *scale), 1)).collect();
+        let mean = avg(|v: &Decimal| *v);
+        let mean = apply(&mean, &changes).output(&mean).unwrap().unwrap();
+        let thousandths: i128 = values.iter().map(|(mantissa, scale)| i128::from(*mantissa) * 10_i128.pow(3 - scale)).sum();
+        let parts = values.len() as i128 * 1_000;
+        let off = (mean.mantissa() * parts - thousandths * 10_i128.pow(mean.scale())).abs();
+        prop_assert!(off * 2 <= parts, "{} is off by {} of {} parts of its last digit", mean, off, parts);
+        prop_assert!(off == 0 || mean.to_string().len() >= 28, "{} is off, and not as long as can be", mean);
+    }
+
+    #[test]
+    fn a_mean_of_the_largest_decimals_is_among_them(
+        values in prop::collection::vec((any::<i128>(), 0_u32..4), 1..20),
+        finest in 3_u32..29,
+    ) {
+        let decimal = |(random, scale): &(i128, u32)| (Decimal::from_i128_with_scale(random >> 33, finest - scale), 1);
+        let changes: Vec<_> = values.iter().map(decimal).collect();
+        let mean = avg(|v: &Decimal| *v);
+        let mean = apply(&mean, &changes).output(&mean).unwrap().unwrap();
+        let (least, greatest) = (changes.iter().min().unwrap().0, changes.iter().max().unwrap().0);
+        prop_assert!(least <= mean && mean <= greatest, "{} <= {} <= {}", least, mean, greatest);
     }
 
     #[test]
@@ -88,6 +128,33 @@ fn decimals_are_exact_where_their_own_addition_rounds() {
     let overflow = AggregateError::overflow("sum(Decimal)");
     assert_eq!(apply(&total, &[(huge, 2)]).output(&total), Err(overflow.clone()));
     assert_eq!(apply(&total, &[(huge, 1), (tiny, 1)]).output(&total), Err(overflow));
+}
+
+#[test]
+fn a_mean_fits_where_the_sum_does_not() {
+    let integers = avg(|v: &i64| *v);
+    assert_eq!(apply(&integers, &[(i64::MIN, 3), (i64::MIN + 1, 1)]).output(&integers), Ok(Some(i64::MIN)));
+    let decimals = avg(|v: &Decimal| *v);
+    let mean = |changes: &[(Decimal, Diff)]| apply(&decimals, changes).output(&decimals);
+    let (tenth, third) = (Decimal::new(1, 1), Decimal::ONE / Decimal::from(3));
+    assert_eq!(mean(&[(Decimal::MAX, 5)]), Ok(Some(Decimal::MAX)));
+    let two_thirds = Decimal::from_i128_with_scale(52_818_775_009_509_558_395_695_966_890, 0);
+    assert_eq!(mean(&[(Decimal::MAX, 2), (tenth, 1)]), Ok(Some(two_thirds)));
+    assert_eq!(mean(&[(third, 1_000_000)]), Ok(Some(third)));
+    assert_eq!(mean(&[(Decimal::MAX, 1), (Decimal::new(1, 28), 1)]), Err(AggregateError::overflow("avg(Decimal)")));
+}
+
+#[test]
+fn a_mean_is_rounded() {
+    let (integers, decimals) = (avg(|v: &i64| *v), avg(|v: &Decimal| *v));
+    assert_eq!(apply(&integers, &[(-1, 1), (0, 1)]).output(&integers), Ok(Some(-1)), "down, not towards zero");
+    let text = |values: &[(i64, Diff)]| {
+        let changes: Vec<_> = values.iter().map(|(v, diff)| (Decimal::new(*v, 2), *diff)).collect();
+        apply(&decimals, &changes).output(&decimals).unwrap().unwrap().to_string()
+    };
+    assert_eq!(text(&[(150, 1), (250, 1)]), "2");
+    assert_eq!(text(&[(200, 1), (0, 2)]), "0.6666666666666666666666666667");
+    assert_eq!(text(&[(-200, 1), (0, 2)]), "-0.6666666666666666666666666667");
 }
 
 #[test]
@@ -114,6 +181,7 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
     for (aggregate, text, shape, retraction) in [
         (known_by(&count()), "count", "()", Retraction::Linear),
         (known_by(&sum(of)), "sum(i64)", "i128", Retraction::Linear),
+        (known_by(&avg(of)), "avg(i64)", "i128", Retraction::Linear),
         (known_by(&min(of)), "min(i64)", values, Retraction::Complete),
         (known_by(&max(of)), "max(i64)", values, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
