@@ -11,6 +11,7 @@
 //! | [`sum`] | the exact sum | the sum | is subtracted |
 //! | [`avg`] | the mean | the sum | is subtracted |
 //! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
+//! | [`distinct`] | how many different values | the same | takes a copy; with the last one the value is gone |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
 //!
@@ -18,6 +19,7 @@
 
 mod avg;
 mod count;
+mod distinct;
 mod group;
 mod min_max;
 mod multiset;
@@ -27,6 +29,7 @@ mod tuple;
 
 pub use avg::{Avg, avg};
 pub use count::{Count, count};
+pub use distinct::{Distinct, DistinctValues, distinct};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};
 pub use retraction::Retraction;

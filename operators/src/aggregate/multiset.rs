@@ -10,21 +10,31 @@ use std::collections::btree_map::Entry;
 /// a state consists of is part of the state's shape.)
 pub(super) type Multiset<T> = BTreeMap<T, Diff>;
 
+/// How many copies there were before a change, and how many after.
+pub(super) struct Copies {
+    pub(super) before: Diff,
+    pub(super) after: Diff,
+}
+
 /// Adds `diff` copies of a value.
 ///
 /// Values with as many additions as retractions are absent, so that equal multisets are equal states.
-pub(super) fn add<T: Ord>(values: &mut Multiset<T>, value: T, diff: Diff) {
+pub(super) fn add<T: Ord>(values: &mut Multiset<T>, value: T, diff: Diff) -> Copies {
     match values.entry(value) {
         Entry::Vacant(entry) => {
             if diff != 0 {
                 entry.insert(diff);
             }
+            Copies { before: 0, after: diff }
         }
         Entry::Occupied(mut entry) => {
-            *entry.get_mut() = entry.get().wrapping_add(diff);
-            if *entry.get() == 0 {
+            let before = *entry.get();
+            let after = before.wrapping_add(diff);
+            *entry.get_mut() = after;
+            if after == 0 {
                 entry.remove();
             }
+            Copies { before, after }
         }
     }
 }

@@ -2,11 +2,12 @@
 //! Method: random records, some of them retracted, in a random order (a retraction may come before its record);
 //! the oracle works on the survivors alone.
 
-use super::{Aggregate, AggregateError, Group, Retraction, avg, count, max, min, sum, type_name};
+use super::{Aggregate, AggregateError, Group, Retraction, avg, count, distinct, max, min, sum, type_name};
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
+use std::collections::BTreeSet;
 
 type Record = (i64, u32, Decimal);
 
@@ -66,6 +67,20 @@ proptest! {
         let all = (sum(|r: &Record| r.0), avg(|r: &Record| r.0), avg(|r: &Record| r.2), sum(|r: &Record| r.2), min(|r: &Record| r.2), max(|r: &Record| r.1));
         let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
         prop_assert_eq!(apply(&all, &changes), apply(&all, &straight));
+    }
+
+    #[test]
+    fn different_values_are_those_of_the_survivors((survivors, changes) in history()) {
+        let all = (distinct(|r: &Record| r.1), distinct(|r: &Record| r.2));
+        let group = apply(&all, &changes);
+        let expected = (!survivors.is_empty()).then(|| (
+            survivors.iter().map(|r| r.1).collect::<BTreeSet<_>>().len() as u64,
+            survivors.iter().map(|r| r.2).collect::<BTreeSet<_>>().len() as u64,
+        ));
+        prop_assert_eq!(group.output(&all), Ok(expected));
+        prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
+        let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
+        prop_assert_eq!(group, apply(&all, &straight));
     }
 
     #[test]
@@ -177,6 +192,10 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (aggregate.describe(), shape::of::<A::State>(), aggregate.retraction())
     }
     let values = "alloc::collections::btree::map::BTreeMap<i64, i64>={i64 -> i64}";
+    let counted = format!(
+        "{}DistinctValues<i64>=DistinctValues{{values,present: {{i64 -> i64}}, u64}}",
+        "distributary_operators::aggregate::distinct::"
+    );
     let of = |v: &i64| *v;
     for (aggregate, text, shape, retraction) in [
         (known_by(&count()), "count", "()", Retraction::Linear),
@@ -184,6 +203,7 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (known_by(&avg(of)), "avg(i64)", "i128", Retraction::Linear),
         (known_by(&min(of)), "min(i64)", values, Retraction::Complete),
         (known_by(&max(of)), "max(i64)", values, Retraction::Complete),
+        (known_by(&distinct(of)), "distinct(i64)", &counted, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
     ] {
         assert_eq!(aggregate, (text.into(), shape.into(), retraction));

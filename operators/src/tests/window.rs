@@ -1,75 +1,94 @@
 //! Tumbling windows against a recomputation of every window from the records it accepted.
 
 use super::{Multiset, POISON, Record, epochs, history, results_of, value};
-use crate::aggregate::{count, min, sum};
-use crate::{Tumbling, key_by, tumbling, window};
+use crate::aggregate::{Aggregate, avg, count, distinct, min, sum};
+use crate::{key_by, tumbling, window};
 use distributary_runtime::key::stable_hash;
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::Origin;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SIZE_MS: i64 = 10;
 
-fn windows() -> impl Strategy<Value = (Tumbling, i64)> {
-    (0_i64..15).prop_map(|lateness| (tumbling(SIZE_MS).lateness(lateness), lateness))
+/// Checks every epoch of the real operator against `recompute` over the records that a window accepted, which are at least one.
+fn check<A>(
+    steps: &[Step<Record>],
+    lateness: i64,
+    aggregate: A,
+    recompute: impl Fn(&Multiset<i64>) -> A::Output,
+) -> Result<(), TestCaseError>
+where
+    A: Aggregate<Record, Output: Ord + std::fmt::Debug> + Copy + Send + Sync,
+{
+    let windows = tumbling(SIZE_MS).lateness(lateness);
+    let observed = run(steps.to_vec(), move |graph, input| {
+        let keyed = key_by(graph, &input, |(key, _)| *key);
+        window(graph, &keyed, "all", windows, aggregate).results
+    });
+    let late = run(steps.to_vec(), move |graph, input| {
+        let keyed = key_by(graph, &input, |(key, _)| *key);
+        window(graph, &keyed, "all", windows, aggregate).late
+    });
+    let mut accepted: BTreeMap<(i64, u8), Multiset<i64>> = BTreeMap::new();
+    let mut expected = BTreeMap::new();
+    let mut said = Multiset::default();
+    let (mut poison, mut refused) = (0, 0);
+    for (epoch, updates, before, watermark) in epochs(steps) {
+        for ((key, value), stamp, diff) in updates {
+            let start = stamp.time.0.div_euclid(SIZE_MS) * SIZE_MS;
+            if stamp.seen.max(before).0 >= start + SIZE_MS + lateness {
+                let is_it = |(e, (keyed, s, d)): &(_, (crate::Keyed<u8, Record>, _, _))| {
+                    (*e, keyed.value, *s, *d) == (epoch, (*key, *value), *stamp, *diff)
+                };
+                prop_assert!(late.results.iter().any(is_it));
+                refused += 1;
+            } else if *value == POISON {
+                poison += 1;
+            } else {
+                accepted.entry((start, *key)).or_default().add(*value, *diff);
+            }
+        }
+        // What a window said last stands for ever; until it is over, what it says is recomputed.
+        for ((start, key), records) in accepted.iter().filter(|((start, _), _)| start + SIZE_MS <= watermark.0) {
+            expected.remove(&(*start, *key));
+            if !records.is_empty() {
+                expected.insert((*start, *key), recompute(records));
+            }
+        }
+        let results = results_of(&observed, epoch);
+        let order: Vec<_> = results.iter().map(|(r, s, diff)| (r.window, s.origin, r.key, *diff)).collect();
+        prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", order);
+        for (result, stamp, diff) in results {
+            let start = result.window.start.0;
+            prop_assert_eq!(stamp.origin, Origin::group(1, stable_hash(&result.key), start));
+            prop_assert_eq!((stamp.time, stamp.seen), (EventTime(start + SIZE_MS - 1), before));
+            said.add(((start, result.key), result.value), diff);
+        }
+        let now: BTreeMap<_, _> = said.iter().cloned().collect();
+        prop_assert_eq!(said.iter().count(), now.len());
+        prop_assert_eq!(&now, &expected, "after epoch {}", epoch);
+    }
+    prop_assert_eq!(late.results.len(), refused);
+    prop_assert_eq!(observed.dead.len(), poison);
+    Ok(())
 }
 
 proptest! {
     #[test]
-    fn a_window_is_what_its_records_give(steps in history(), (windows, lateness) in windows()) {
+    fn a_window_is_what_its_records_give(steps in history(), lateness in 0_i64..15) {
         let all = (count(), sum(value), min(|(_, value): &Record| *value));
-        let observed = run(steps.clone(), move |graph, input| {
-            let keyed = key_by(graph, &input, |(key, _)| *key);
-            window(graph, &keyed, "all", windows, all).results
-        });
-        let late = run(steps.clone(), move |graph, input| {
-            let keyed = key_by(graph, &input, |(key, _)| *key);
-            window(graph, &keyed, "all", windows, all).late
-        });
-        let mut accepted: BTreeMap<(i64, u8), Multiset<i64>> = BTreeMap::new();
-        let mut expected = BTreeMap::new();
-        let mut said = Multiset::default();
-        let (mut poison, mut refused) = (0, 0);
-        for (epoch, updates, before, watermark) in epochs(&steps) {
-            for ((key, value), stamp, diff) in updates {
-                let start = stamp.time.0.div_euclid(SIZE_MS) * SIZE_MS;
-                if stamp.seen.max(before).0 >= start + SIZE_MS + lateness {
-                    let is_it = |(e, (keyed, s, d)): &(_, (crate::Keyed<u8, Record>, _, _))| {
-                        (*e, keyed.value, *s, *d) == (epoch, (*key, *value), *stamp, *diff)
-                    };
-                    prop_assert!(late.results.iter().any(is_it));
-                    refused += 1;
-                } else if *value == POISON {
-                    poison += 1;
-                } else {
-                    accepted.entry((start, *key)).or_default().add(*value, *diff);
-                }
-            }
-            // What a window said last stands for ever; until it is over, what it says is recomputed.
-            for ((start, key), records) in accepted.iter().filter(|((start, _), _)| start + SIZE_MS <= watermark.0) {
-                expected.remove(&(*start, *key));
-                if !records.is_empty() {
-                    let result = (records.iter().count() as u64, records.iter().sum(), *records.iter().min().unwrap());
-                    expected.insert((*start, *key), result);
-                }
-            }
-            let results = results_of(&observed, epoch);
-            let order: Vec<_> = results.iter().map(|(r, s, diff)| (r.window, s.origin, r.key, *diff)).collect();
-            prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", order);
-            for (result, stamp, diff) in results {
-                let start = result.window.start.0;
-                prop_assert_eq!(stamp.origin, Origin::group(1, stable_hash(&result.key), start));
-                prop_assert_eq!((stamp.time, stamp.seen), (EventTime(start + SIZE_MS - 1), before));
-                said.add(((start, result.key), result.value), diff);
-            }
-            let now: BTreeMap<_, _> = said.iter().copied().collect();
-            prop_assert_eq!(said.iter().count(), now.len());
-            prop_assert_eq!(&now, &expected, "after epoch {}", epoch);
-        }
-        prop_assert_eq!(late.results.len(), refused);
-        prop_assert_eq!(observed.dead.len(), poison);
+        check(&steps, lateness, all, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().min().unwrap()))?;
+    }
+
+    #[test]
+    fn a_window_counts_and_averages_its_values(steps in history(), lateness in 0_i64..15) {
+        check(&steps, lateness, (avg(value), distinct(value)), |r| {
+            let values: Vec<i64> = r.iter().copied().collect();
+            let mean = values.iter().sum::<i64>().div_euclid(values.len() as i64);
+            (mean, values.iter().collect::<BTreeSet<_>>().len() as u64)
+        })?;
     }
 }
 
