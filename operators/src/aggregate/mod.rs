@@ -12,6 +12,7 @@
 //! | [`avg`] | the mean | the sum | is subtracted |
 //! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
 //! | [`distinct`] | how many different values | the same | takes a copy; with the last one the value is gone |
+//! | [`top`], [`bottom`] | the `n` greatest, least values | the same | takes a copy; the next one moves up |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
 //!
@@ -25,6 +26,7 @@ mod min_max;
 mod multiset;
 mod retraction;
 mod sum;
+mod top;
 mod tuple;
 
 pub use avg::{Avg, avg};
@@ -34,6 +36,7 @@ pub use group::Group;
 pub use min_max::{Max, Min, max, min};
 pub use retraction::Retraction;
 pub use sum::{Sum, Summand, sum};
+pub use top::{Bottom, Top, bottom, top};
 
 use distributary_runtime::update::{Data, Diff};
 use distributary_runtime::user_code::catch;

@@ -39,6 +39,21 @@ pub(super) fn add<T: Ord>(values: &mut Multiset<T>, value: T, diff: Diff) -> Cop
     }
 }
 
+/// The values from the least on, each as often as it is there.
+pub(super) fn ascending<T>(values: &Multiset<T>) -> impl Iterator<Item = &T> {
+    values.iter().flat_map(repeated)
+}
+
+/// The values from the greatest on, each as often as it is there.
+pub(super) fn descending<T>(values: &Multiset<T>) -> impl Iterator<Item = &T> {
+    values.iter().rev().flat_map(repeated)
+}
+
+/// A value that went more often than it came is not there.
+fn repeated<'a, T>((value, copies): (&'a T, &Diff)) -> std::iter::RepeatN<&'a T> {
+    std::iter::repeat_n(value, usize::try_from(*copies).unwrap_or(0))
+}
+
 /// 1.0 and 1.00 are equal but encoded differently: which of them stays in the map would depend on the order.
 pub(super) fn canonical<T: 'static>(mut value: T) -> T {
     if let Some(decimal) = (&mut value as &mut dyn Any).downcast_mut::<Decimal>() {

@@ -2,7 +2,7 @@
 //! Method: random records, some of them retracted, in a random order (a retraction may come before its record);
 //! the oracle works on the survivors alone.
 
-use super::{Aggregate, AggregateError, Group, Retraction, avg, count, distinct, max, min, sum, type_name};
+use super::{Aggregate, AggregateError, Group, Retraction, avg, bottom, count, distinct, max, min, sum, top, type_name};
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
 use proptest::prelude::*;
@@ -77,6 +77,25 @@ proptest! {
             survivors.iter().map(|r| r.1).collect::<BTreeSet<_>>().len() as u64,
             survivors.iter().map(|r| r.2).collect::<BTreeSet<_>>().len() as u64,
         ));
+        prop_assert_eq!(group.output(&all), Ok(expected));
+        prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
+        let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
+        prop_assert_eq!(group, apply(&all, &straight));
+    }
+
+    #[test]
+    fn the_greatest_and_the_least_are_those_of_the_survivors((survivors, changes) in history(), n in 0_usize..5) {
+        let all = (top(n, |r: &Record| r.1), bottom(n, |r: &Record| (r.1, r.0)), top(n, |r: &Record| r.2));
+        let group = apply(&all, &changes);
+        let expected = (!survivors.is_empty()).then(|| {
+            let mut greatest: Vec<_> = survivors.iter().map(|r| r.1).collect();
+            let mut least: Vec<_> = survivors.iter().map(|r| (r.1, r.0)).collect();
+            let mut sums: Vec<_> = survivors.iter().map(|r| r.2.normalize()).collect();
+            greatest.sort_by(|a, b| b.cmp(a));
+            least.sort();
+            sums.sort_by(|a, b| b.cmp(a));
+            (greatest[..n.min(greatest.len())].to_vec(), least[..n.min(least.len())].to_vec(), sums[..n.min(sums.len())].to_vec())
+        });
         prop_assert_eq!(group.output(&all), Ok(expected));
         prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
         let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
@@ -204,6 +223,8 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (known_by(&min(of)), "min(i64)", values, Retraction::Complete),
         (known_by(&max(of)), "max(i64)", values, Retraction::Complete),
         (known_by(&distinct(of)), "distinct(i64)", &counted, Retraction::Complete),
+        (known_by(&top(3, of)), "top(3, i64)", values, Retraction::Complete),
+        (known_by(&bottom(3, of)), "bottom(3, i64)", values, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
     ] {
         assert_eq!(aggregate, (text.into(), shape.into(), retraction));

@@ -1,7 +1,7 @@
 //! Tumbling windows against a recomputation of every window from the records it accepted.
 
 use super::{Multiset, POISON, Record, epochs, history, results_of, value};
-use crate::aggregate::{Aggregate, avg, count, distinct, min, sum};
+use crate::aggregate::{Aggregate, avg, bottom, count, distinct, min, sum, top};
 use crate::{key_by, tumbling, window};
 use distributary_runtime::key::stable_hash;
 use distributary_runtime::testing::{Step, run, update};
@@ -88,6 +88,17 @@ proptest! {
             let values: Vec<i64> = r.iter().copied().collect();
             let mean = values.iter().sum::<i64>().div_euclid(values.len() as i64);
             (mean, values.iter().collect::<BTreeSet<_>>().len() as u64)
+        })?;
+    }
+
+    #[test]
+    fn a_window_has_the_greatest_and_the_least_of_its_values(steps in history(), lateness in 0_i64..15, n in 1_usize..4) {
+        check(&steps, lateness, (top(n, value), bottom(n, value)), |r| {
+            let mut values: Vec<i64> = r.iter().copied().collect();
+            values.sort();
+            let least = values.iter().copied().take(n).collect();
+            values.reverse();
+            (values.into_iter().take(n).collect(), least)
         })?;
     }
 }
