@@ -13,6 +13,7 @@
 //! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
 //! | [`distinct`] | how many different values | the same | takes a copy; with the last one the value is gone |
 //! | [`top`], [`bottom`] | the `n` greatest, least values | the same | takes a copy; the next one moves up |
+//! | [`first_by`], [`last_by`] | the value of the first, the last record | each different order and value, with its copies | takes a copy; the next one follows |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
 //!
@@ -21,6 +22,7 @@
 mod avg;
 mod count;
 mod distinct;
+mod first_last;
 mod group;
 mod min_max;
 mod multiset;
@@ -32,6 +34,7 @@ mod tuple;
 pub use avg::{Avg, avg};
 pub use count::{Count, count};
 pub use distinct::{Distinct, DistinctValues, distinct};
+pub use first_last::{FirstBy, LastBy, first_by, last_by};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};
 pub use retraction::Retraction;

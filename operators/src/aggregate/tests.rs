@@ -2,7 +2,9 @@
 //! Method: random records, some of them retracted, in a random order (a retraction may come before its record);
 //! the oracle works on the survivors alone.
 
-use super::{Aggregate, AggregateError, Group, Retraction, avg, bottom, count, distinct, max, min, sum, top, type_name};
+use super::{
+    Aggregate, AggregateError, Group, Retraction, avg, bottom, count, distinct, first_by, last_by, max, min, sum, top, type_name,
+};
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
 use proptest::prelude::*;
@@ -96,6 +98,21 @@ proptest! {
             sums.sort_by(|a, b| b.cmp(a));
             (greatest[..n.min(greatest.len())].to_vec(), least[..n.min(least.len())].to_vec(), sums[..n.min(sums.len())].to_vec())
         });
+        prop_assert_eq!(group.output(&all), Ok(expected));
+        prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
+        let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
+        prop_assert_eq!(group, apply(&all, &straight));
+    }
+
+    #[test]
+    fn the_first_and_the_last_are_those_of_the_survivors((survivors, changes) in history()) {
+        let all = (first_by(|r: &Record| r.1, |r| r.2), last_by(|r: &Record| r.1, |r| r.2), last_by(|r: &Record| r.2, |r| r.0));
+        let group = apply(&all, &changes);
+        let expected = (!survivors.is_empty()).then(|| (
+            survivors.iter().map(|r| (r.1, r.2)).min().unwrap().1,
+            survivors.iter().map(|r| (r.1, r.2)).max().unwrap().1,
+            survivors.iter().map(|r| (r.2, r.0)).max().unwrap().1,
+        ));
         prop_assert_eq!(group.output(&all), Ok(expected));
         prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
         let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
@@ -211,6 +228,7 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (aggregate.describe(), shape::of::<A::State>(), aggregate.retraction())
     }
     let values = "alloc::collections::btree::map::BTreeMap<i64, i64>={i64 -> i64}";
+    let pairs = "alloc::collections::btree::map::BTreeMap<(i64, i64), i64>={(i64, i64) -> i64}";
     let counted = format!(
         "{}DistinctValues<i64>=DistinctValues{{values,present: {{i64 -> i64}}, u64}}",
         "distributary_operators::aggregate::distinct::"
@@ -225,6 +243,8 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (known_by(&distinct(of)), "distinct(i64)", &counted, Retraction::Complete),
         (known_by(&top(3, of)), "top(3, i64)", values, Retraction::Complete),
         (known_by(&bottom(3, of)), "bottom(3, i64)", values, Retraction::Complete),
+        (known_by(&first_by(of, of)), "first_by(i64, i64)", pairs, Retraction::Complete),
+        (known_by(&last_by(of, of)), "last_by(i64, i64)", pairs, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
     ] {
         assert_eq!(aggregate, (text.into(), shape.into(), retraction));

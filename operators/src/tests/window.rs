@@ -1,7 +1,7 @@
 //! Tumbling windows against a recomputation of every window from the records it accepted.
 
 use super::{Multiset, POISON, Record, epochs, history, results_of, value};
-use crate::aggregate::{Aggregate, avg, bottom, count, distinct, min, sum, top};
+use crate::aggregate::{Aggregate, avg, bottom, count, distinct, first_by, last_by, min, sum, top};
 use crate::{key_by, tumbling, window};
 use distributary_runtime::key::stable_hash;
 use distributary_runtime::testing::{Step, run, update};
@@ -99,6 +99,17 @@ proptest! {
             let least = values.iter().copied().take(n).collect();
             values.reverse();
             (values.into_iter().take(n).collect(), least)
+        })?;
+    }
+
+    /// An order that many records share, by a closure of its own that panics.
+    #[test]
+    fn a_window_has_its_first_and_its_last_value(steps in history(), lateness in 0_i64..15) {
+        let all = (first_by(|r| value(r) % 2, |r: &Record| r.1), last_by(|r: &Record| r.1.abs(), value));
+        check(&steps, lateness, all, |r| {
+            let first = r.iter().map(|v| (v % 2, *v)).min().unwrap();
+            let last = r.iter().map(|v| (v.abs(), *v)).max().unwrap();
+            (first.1, last.1)
         })?;
     }
 }
