@@ -14,12 +14,14 @@
 //! | [`distinct`] | how many different values | the same | takes a copy; with the last one the value is gone |
 //! | [`top`], [`bottom`] | the `n` greatest, least values | the same | takes a copy; the next one moves up |
 //! | [`first_by`], [`last_by`] | the value of the first, the last record | each different order and value, with its copies | takes a copy; the next one follows |
+//! | [`collect`] | all values, sorted | each different value, with its copies | takes a copy |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
 //!
 //! A tuple of up to six aggregates is an aggregate: `(count(), sum(|p: &Payment| p.cents))`.
 
 mod avg;
+mod collect;
 mod count;
 mod distinct;
 mod first_last;
@@ -32,6 +34,7 @@ mod top;
 mod tuple;
 
 pub use avg::{Avg, avg};
+pub use collect::{Collect, collect};
 pub use count::{Count, count};
 pub use distinct::{Distinct, DistinctValues, distinct};
 pub use first_last::{FirstBy, LastBy, first_by, last_by};

@@ -3,7 +3,8 @@
 //! the oracle works on the survivors alone.
 
 use super::{
-    Aggregate, AggregateError, Group, Retraction, avg, bottom, count, distinct, first_by, last_by, max, min, sum, top, type_name,
+    Aggregate, AggregateError, Group, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top,
+    type_name,
 };
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
@@ -117,6 +118,38 @@ proptest! {
         prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
         let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
         prop_assert_eq!(group, apply(&all, &straight));
+    }
+
+    #[test]
+    fn all_values_are_those_of_the_survivors((survivors, changes) in history()) {
+        let all = (collect(|r: &Record| r.0), collect(|r: &Record| (r.1, r.2)));
+        let group = apply(&all, &changes);
+        let expected = (!survivors.is_empty()).then(|| {
+            let mut numbers: Vec<_> = survivors.iter().map(|r| r.0).collect();
+            let mut pairs: Vec<_> = survivors.iter().map(|r| (r.1, r.2)).collect();
+            numbers.sort();
+            pairs.sort();
+            (numbers, pairs)
+        });
+        prop_assert_eq!(group.output(&all), Ok(expected));
+        prop_assert_eq!(group.is_zero(&all), survivors.is_empty());
+        let straight: Vec<_> = survivors.into_iter().map(|r| (r, 1)).collect();
+        prop_assert_eq!(group, apply(&all, &straight));
+    }
+
+    #[test]
+    fn when_all_is_taken_back_nothing_is_left(records in prop::collection::vec((record(), 1_i64..4), 1..12), turn in any::<usize>()) {
+        let extremes = (min(|r: &Record| r.0), max(|r: &Record| r.2), top(2, |r: &Record| r.0), bottom(2, |r: &Record| r.2));
+        let values = (distinct(|r: &Record| r.1), collect(|r: &Record| r.2));
+        let all = (count(), (sum(|r: &Record| r.0), avg(|r: &Record| r.2)), extremes, values,
+            first_by(|r: &Record| r.1, |r| r.0), last_by(|r: &Record| r.2, |r| r.1));
+        let mut changes: Vec<_> = records.iter().flat_map(|(r, copies)| [(*r, *copies), (*r, -copies)]).collect();
+        let turn = turn % changes.len();
+        changes.rotate_left(turn);
+        let group = apply(&all, &changes);
+        prop_assert!(group.is_zero(&all));
+        prop_assert_eq!(group.output(&all), Ok(None));
+        prop_assert_eq!(group, Group::default());
     }
 
     #[test]
@@ -245,6 +278,7 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (known_by(&bottom(3, of)), "bottom(3, i64)", values, Retraction::Complete),
         (known_by(&first_by(of, of)), "first_by(i64, i64)", pairs, Retraction::Complete),
         (known_by(&last_by(of, of)), "last_by(i64, i64)", pairs, Retraction::Complete),
+        (known_by(&collect(of)), "collect(i64)", values, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
     ] {
         assert_eq!(aggregate, (text.into(), shape.into(), retraction));

@@ -1,7 +1,7 @@
 //! A worker that goes on from a checkpoint says exactly what one says that was never stopped.
 
 use super::{Record, history, value};
-use crate::aggregate::{avg, count, distinct, max, min, sum, top};
+use crate::aggregate::{avg, collect, count, distinct, first_by, last_by, max, min, sum, top};
 use crate::{aggregate, dedup, fold, key_by, map, tumbling, window};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::testing::{Step, run, run_restarted};
@@ -32,9 +32,11 @@ proptest! {
 
     #[test]
     fn window_goes_on_with_all_values(steps in history(), stop in any::<Index>(), lateness in 0_i64..15) {
+        let (first, last) = (first_by(|r: &Record| r.1 % 2, value), last_by(|r: &Record| r.1 % 2, value));
+        let all = (avg(value), distinct(value), top(2, value), first, last, collect(value));
         check(steps, stop, move |graph, input| {
             let keyed = key_by(graph, &input, |(key, _)| *key);
-            window(graph, &keyed, "w", tumbling(10).lateness(lateness), (avg(value), distinct(value), top(2, value))).results
+            window(graph, &keyed, "w", tumbling(10).lateness(lateness), all).results
         })?;
     }
 

@@ -1,13 +1,13 @@
 //! Running aggregates and folds against sums and counts over all records so far.
 
 use super::{Multiset, POISON, Record, epochs, history, results_of, value};
-use crate::aggregate::{count, max, sum};
+use crate::aggregate::{avg, collect, count, distinct, first_by, last_by, max, sum, top};
 use crate::{PerKey, aggregate, fold, key_by};
 use distributary_runtime::testing::{Observed, Step, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Origin};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks every epoch of `observed` against `recompute` over the records of a key, which are at least one.
 fn check<O: Data + Ord + std::fmt::Debug>(
@@ -55,6 +55,35 @@ proptest! {
             aggregate(graph, &keyed, "all", (count(), sum(value), max(|(_, value): &Record| *value)))
         });
         check(&steps, &observed, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().max().unwrap()))?;
+    }
+
+    #[test]
+    fn running_values_are_those_of_the_records_so_far(steps in history()) {
+        let observed = run(steps.clone(), |graph, input| {
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            let all = (
+                avg(value),
+                distinct(value),
+                top(2, value),
+                first_by(|r: &Record| value(r) % 2, value),
+                last_by(|r: &Record| value(r) % 2, value),
+                collect(value),
+            );
+            aggregate(graph, &keyed, "all", all)
+        });
+        check(&steps, &observed, |r| {
+            let values: Vec<i64> = r.iter().copied().collect();
+            let different: BTreeSet<_> = values.iter().collect();
+            let by_order = || values.iter().map(|v| (v % 2, *v));
+            (
+                values.iter().sum::<i64>().div_euclid(values.len() as i64),
+                different.len() as u64,
+                values.iter().rev().copied().take(2).collect::<Vec<_>>(),
+                by_order().min().unwrap().1,
+                by_order().max().unwrap().1,
+                values,
+            )
+        })?;
     }
 
     #[test]
