@@ -10,13 +10,16 @@
 //! | [`count`] | how many records | nothing: the group counts them | is subtracted |
 //! | [`sum`] | the exact sum | the sum | is subtracted |
 //! | [`avg`] | the mean | the sum | is subtracted |
-//! | [`min`], [`max`] | the least, the greatest value | each different value, with its copies | takes a copy; the next one follows |
-//! | [`distinct`] | how many different values | the same | takes a copy; with the last one the value is gone |
-//! | [`top`], [`bottom`] | the `n` greatest, least values | the same | takes a copy; the next one moves up |
-//! | [`first_by`], [`last_by`] | the value of the first, the last record | each different order and value, with its copies | takes a copy; the next one follows |
-//! | [`collect`] | all values, sorted | each different value, with its copies | takes a copy |
+//! | [`min`], [`max`] | the least, the greatest value | all values | takes a copy; the next one follows |
+//! | [`distinct`] | how many different values | all values | takes a copy; with the last the value is gone |
+//! | [`top`], [`bottom`] | the `n` greatest, least values | all values | takes a copy; the next one moves up |
+//! | [`first_by`], [`last_by`] | the first, the last record's value | all values, with their order | takes a copy; the next one follows |
+//! | [`collect`] | all values, sorted | all values | takes a copy |
 //!
-//! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`].
+//! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`]. "All values" are the different ones,
+//! each with its number of copies. Those that compare equal must be encoded alike, or which of them stays depends on the order:
+//! derived `Ord` is so, and a value that is a `Decimal` is brought to one form here. A decimal inside a pair or a struct is the
+//! closure's to normalize.
 //!
 //! A tuple of up to six aggregates is an aggregate: `(count(), sum(|p: &Payment| p.cents))`.
 
