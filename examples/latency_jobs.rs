@@ -60,7 +60,8 @@ impl Args {
         let mut words: Vec<OsString> = ["latency_jobs", "run", name, "--data-dir"].map(Into::into).into();
         words.push(self.state_dir.clone().into());
         let epoch = self.epoch_ms.map(|ms| format!("epoch_interval_ms={ms}"));
-        for setting in [format!("bus=kafka://{}", self.brokers)].into_iter().chain(epoch) {
+        let alone = "keep_archives=false".to_string();
+        for setting in [format!("bus=kafka://{}", self.brokers), alone].into_iter().chain(epoch) {
             words.extend(["--set".into(), setting.into()]);
         }
         words

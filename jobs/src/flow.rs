@@ -158,8 +158,8 @@ impl<'s> Flow<'s> {
     /// Keeps every record of the topic of an event type in the table `archive.<topic>`, as it stood on the bus and decoded; also what is no
     /// event. From there `backfill` reads what the bus no longer has.
     ///
-    /// There is a job for each topic that a job of the binary reads and whose events have a subject: `run archive.payments`. One pipeline
-    /// archives a topic for all teams.
+    /// There is a job for each topic that a job of the binary reads and whose events have a subject, `run archive.payments`, and `run` of the
+    /// job that reads it keeps it by itself. One pipeline archives a topic for all teams.
     ///
     /// # Errors
     /// None today: what keeps events from being rows is known when the plan is made.

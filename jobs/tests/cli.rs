@@ -21,6 +21,8 @@ impl Cli {
     fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_distributary"));
         command.args(args.split(' ')).current_dir(self.0.path()).stdin(Stdio::null());
+        // Nothing comes to be by itself, unless a test asks for it.
+        command.env("DISTRIBUTARY_KEEP_ARCHIVES", "false");
         command
     }
 
@@ -460,6 +462,30 @@ fn an_archive_is_run_like_a_job_and_a_backfill_reads_it() {
     assert_eq!(cli.json("table show purchases --json")["rows"], rows, "a new generation takes the place of the one before");
     cli.ok(&format!("run purchases --to 2100-01-01 {short}"));
     assert_eq!(cli.json("table show purchases --json")["rows"], rows);
+}
+
+/// Nobody has said a word of an archive. A second job that reads the topic finds that it is kept.
+#[test]
+fn what_jobs_read_is_archived_as_long_as_nobody_else_does() {
+    let cli = Cli::new();
+    cli.ok("payments generate --events 300");
+    let run = |job: &str| {
+        let short = "--set batch.epoch_interval_ms=100 --set batch.idle_epoch_ms=100";
+        let mut command = cli.command(&format!("run {job} {short}"));
+        command.env("DISTRIBUTARY_KEEP_ARCHIVES", "true").stderr(Stdio::piped()).stdout(Stdio::null());
+        Running(Some(command.spawn().unwrap()))
+    };
+    let (velocity, spend) = (run("velocity"), run("spend"));
+    until("it has a journal", || cli.ok("topic list").contains("archive.payments.batch.journal"));
+    cli.caught_up("archive.payments");
+    let told = |running: Running| {
+        running.signal("-TERM");
+        let (status, said) = running.end();
+        assert_eq!(status, Some(0), "{said}");
+        said.matches("is kept from here").count()
+    };
+    assert!(told(velocity) + told(spend) >= 1, "one of them has begun it, and stopped it in order");
+    assert_eq!(cli.json("table show archive.payments --json")["rows"], 300);
 }
 
 #[test]

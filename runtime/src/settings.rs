@@ -92,6 +92,9 @@ pub struct Settings {
     /// Where tables stand, each in a folder of its name: `file://` and a path, or the URL of an object store (`s3://bucket/lake`; what is
     /// needed to get in stands in the environment: `AWS_ACCESS_KEY_ID` and the like). Without one they lie in `data_dir`.
     pub lake: Option<String>,
+    /// Whether `run` also archives the topics that its jobs read and whose events have a subject, as long as nobody else does. Switch it
+    /// off where `run 'archive.*'` is looked after, or where nothing may be kept.
+    pub keep_archives: bool,
     /// Where checkpoints go: `file://` and a path, or the URL of an object store. Without one they lie in `data_dir`.
     pub checkpoints: Option<String>,
     /// Address and port of the metrics endpoint (Prometheus text); port 0 takes a free one. Without one there is none.
@@ -198,6 +201,7 @@ impl Default for Settings {
             kafka_sasl_password_file: None,
             kafka_sasl_password: None,
             lake: None,
+            keep_archives: true,
             checkpoints: None,
             metrics_listen: None,
             metadata_interval_ms: 2_000,

@@ -81,6 +81,8 @@ impl Launch {
             let tier = if self.of_batch { "batch." } else { "" };
             command.arg("--set").arg(format!("{tier}{name}={value}"));
         }
+        // What runs here is what was started here.
+        command.env("DISTRIBUTARY_KEEP_ARCHIVES", "false");
         command.env("DISTRIBUTARY_PHASE_FILE", &phase_path).env_remove("DISTRIBUTARY_FAILPOINT").envs(self.env.iter().cloned());
         if let Some(failpoint) = &self.failpoint {
             command.env("DISTRIBUTARY_FAILPOINT", failpoint);

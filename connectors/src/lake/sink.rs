@@ -127,7 +127,8 @@ impl TableLane {
         // Other lanes commit meanwhile, and touch none of these files.
         for _ in 0..REPLACE_TRIES {
             if self.log.replace(token, &adds, &removes)? {
-                tracing::debug!(lane = self.name, from = removes.len(), to = adds.len(), "compacted");
+                let bytes: u64 = adds.iter().map(|file| file.size_bytes).sum();
+                tracing::info!(lane = self.name, from = removes.len(), to = adds.len(), bytes, "small files joined");
                 return Ok(());
             }
         }

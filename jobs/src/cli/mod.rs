@@ -13,6 +13,7 @@ mod dead_letter;
 mod demo;
 
 mod journal;
+mod keeper;
 mod lag;
 mod liveness;
 mod logging;

@@ -1,10 +1,12 @@
 //! `run`: a pipeline, until it is told to stop or cannot go on.
 
 use super::context::Context;
+use super::keeper::Keeper;
 use super::liveness::Alive;
 use super::progress::CatchingUp;
 use super::status::{StatusFile, Told};
 use super::{logging, metrics_server, process, supervisor};
+use crate::job::TierOf;
 use crate::{Error, Result, archive, run};
 use distributary_runtime::engine;
 use distributary_runtime::journal::StartRequest;
@@ -96,6 +98,7 @@ impl How {
             ));
         }
         logging::start(&all[0].log)?;
+        let _keeper = Keeper::start(self.archives(context, &pipelines, &request)?, self.settings(context, Tier::Batch, false)?)?;
         let ([of], [settings]) = (&pipelines[..], &all[..]) else {
             return supervisor::run(&pipelines, request == StartRequest::Resume);
         };
@@ -157,6 +160,25 @@ impl How {
         engine::run(&pipeline, &components, settings, &options, (reports, inbox))?;
         tracing::info!(pipeline = %pipeline.name, "stopped");
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The archives to look after: of what the jobs read that run on and on, and that none of them archives itself.
+    fn archives(&self, context: &Context<'_>, pipelines: &[TierOf], request: &StartRequest) -> Result<Vec<TierOf>> {
+        let is_live = *request == StartRequest::Resume && self.to.is_none() && !self.accept_gap;
+        let is_asked_for = self.tier.is_none() && !self.supervised && self.settings(context, Tier::Batch, false)?.keep_archives;
+        if !is_live || !is_asked_for {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for job in archive::jobs(&pipelines.iter().map(|of| of.job).collect::<Vec<_>>())? {
+            found.extend(run::tiers(job)?);
+        }
+        for of in pipelines {
+            let plan = engine::plan(&run::pipeline(*of))?;
+            let topic = archive::archived_topic(&plan);
+            found.retain(|archive| Some(archive.job.name()) != topic);
+        }
+        Ok(found)
     }
 
     /// The settings of a tier, with our own flags on top.

@@ -65,14 +65,17 @@ enum State {
     Ended(i32),
 }
 
-/// This very command, for one pipeline.
 fn start(of: TierOf) -> Result<State> {
+    Ok(State::Runs { child: spawn(of)?, since: monotonic() })
+}
+
+/// This very command, for one pipeline.
+pub(super) fn spawn(of: TierOf) -> Result<Child> {
     let failed = |source| Error::Io { what: format!("starting {of}"), source };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(std::env::args_os().skip(1)).args(["--supervised", "--of", &of.job.to_string(), "--tier", &of.tier.to_string()]);
     // A group of its own, or Ctrl-C would reach it twice. It lives as long as the other end of its standard input.
-    let child = command.stdin(Stdio::piped()).process_group(0).spawn().map_err(failed)?;
-    Ok(State::Runs { child, since: monotonic() })
+    command.stdin(Stdio::piped()).process_group(0).spawn().map_err(failed)
 }
 
 impl Supervised {
