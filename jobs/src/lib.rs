@@ -18,7 +18,7 @@ pub mod test_job;
 pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
-pub use distributary_operators::aggregate::{avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top};
+pub use distributary_operators::aggregate::{avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top, when};
 pub use distributary_operators::{PerKey, PerWindow, Window};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};

@@ -15,6 +15,7 @@
 //! | [`top`], [`bottom`] | the `n` greatest, least values | all values | takes a copy; the next one moves up |
 //! | [`first_by`], [`last_by`] | the first, the last record's value | all values, with their order | takes a copy; the next one follows |
 //! | [`collect`] | all values, sorted | all values | takes a copy |
+//! | [`when`] | another aggregate, of some of the records | what that keeps | as that says |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`]. "All values" are the different ones,
 //! each with its number of copies. Those that compare equal must be encoded alike, or which of them stays depends on the order:
@@ -35,6 +36,7 @@ mod retraction;
 mod sum;
 mod top;
 mod tuple;
+mod when;
 
 pub use avg::{Avg, avg};
 pub use collect::{Collect, collect};
@@ -46,6 +48,7 @@ pub use min_max::{Max, Min, max, min};
 pub use retraction::Retraction;
 pub use sum::{Sum, Summand, sum};
 pub use top::{Bottom, Top, bottom, top};
+pub use when::{When, when};
 
 use distributary_runtime::update::{Data, Diff};
 use distributary_runtime::user_code::catch;

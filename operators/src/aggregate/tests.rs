@@ -4,7 +4,7 @@
 
 use super::{
     Aggregate, AggregateError, Group, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top,
-    type_name,
+    type_name, when,
 };
 use distributary_runtime::key::encode;
 use distributary_runtime::shape;
@@ -133,6 +133,15 @@ proptest! {
             sums.sort();
             pairs.sort();
             (sums, pairs)
+        })?;
+    }
+
+    #[test]
+    fn some_of_the_records_are_a_group_of_their_own(history in history()) {
+        let few = |r: &Record| r.1 < 2;
+        check(&(count(), when(few, (count(), max(|r: &Record| r.0)))), &history, |records| {
+            let few: Vec<_> = records.iter().filter(|r| few(r)).collect();
+            (records.len() as u64, few.iter().map(|r| r.0).max().map(|greatest| (few.len() as u64, greatest)))
         })?;
     }
 
