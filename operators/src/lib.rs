@@ -9,6 +9,7 @@
 //! | [`filter`] | the records that satisfy a predicate |
 //! | [`flat_map`], [`try_flat_map`] | any number of records for each |
 //! | [`key_by`] | the records with a key, for those below |
+//! | [`union`] | the records of several collections |
 //!
 //! The other keeps keyed state under a name, and gives what an epoch changed at the epoch's close:
 //!
@@ -41,6 +42,7 @@ mod map;
 mod newest;
 mod running;
 mod said;
+mod union;
 mod window;
 mod written;
 
@@ -54,6 +56,7 @@ pub use key_by::{Keyed, key_by};
 pub use map::{map, try_map};
 pub use newest::{Row, newest};
 pub use running::{PerKey, aggregate};
+pub use union::union;
 pub use window::{PerWindow, Tumbling, Window, tumbling, window};
 pub use written::Written;
 

@@ -29,7 +29,8 @@
 //! | [`minter`] | *pure*: when an epoch closes, what it binds; back-pressure, watermark, idleness, lifts |
 //! | [`journal`] | *pure*: entries, which of them count, how a start goes on; [`scribe`] writes it on its own thread |
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
-//! | [`operator`], [`graph`], [`plan`], [`table`] | the two shapes of an operator; the dataflow while it is built; the plan as data, and the columns of its tables |
+//! | [`operator`], [`input`] | the two shapes of an operator; what it takes: a collection, or several side by side |
+//! | [`graph`], [`plan`], [`table`] | the dataflow while it is built; the plan as data, and the columns of its tables |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
 //! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
 //! | [`layout`] | *pure*: what every incarnation of a generation has in common, and what another plan can go on with |
@@ -52,6 +53,7 @@ pub mod engine;
 pub mod error;
 pub mod failpoint;
 pub mod graph;
+pub mod input;
 pub mod journal;
 pub mod key;
 pub mod lanes;

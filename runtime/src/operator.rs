@@ -3,6 +3,7 @@
 
 use crate::binding::Binding;
 use crate::graph::{Collection, Graph, Spec};
+use crate::input::Input;
 use crate::plan::NodeId;
 use crate::state::{Saved, Slice, Snapshot};
 use crate::time::{Epoch, Watermark};
@@ -155,14 +156,15 @@ pub struct Outputs<'s, D, Out> {
 /// An operator with keyed state. `route` is the key group of an update (see [`crate::key::key_group`]): it decides the worker.
 pub fn stateful<'s, D: Data, L: Logic<D>>(
     graph: &Graph<'s>,
-    input: &Collection<'s, D>,
+    input: impl Into<Input<'s, D>>,
     spec: Spec,
     route: impl Fn(&D) -> u8 + 'static,
     mut logic: L,
 ) -> Outputs<'s, D, L::Out> {
     let name = spec.kind;
     let state = spec.state.clone();
-    let node = graph.node(spec, &[input.node]);
+    let input = input.into();
+    let node = graph.node(spec, &input.nodes);
     let (scope, index) = (graph.scope(), graph.scope().index());
     let shared = graph.shared();
     let (worker, bindings) = (shared.worker.clone(), shared.bindings.clone());
@@ -175,7 +177,7 @@ pub fn stateful<'s, D: Data, L: Logic<D>>(
 
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
-    let mut handle = builder.new_input(input.stream.clone(), Exchange::new(move |u: &Update<D>| u64::from(route(&u.0))));
+    let mut handle = builder.new_input(input.stream, Exchange::new(move |u: &Update<D>| u64::from(route(&u.0))));
     let (out, out_stream) = builder.new_output::<Vec<Update<L::Out>>>();
     let (late, late_stream) = builder.new_output::<Vec<Update<D>>>();
     let (dead, dead_stream) = builder.new_output::<Vec<DeadLetter>>();
