@@ -28,6 +28,11 @@ impl<K: Key, V> Keyed<K, V> {
         Self { hash: stable_hash(&key), key, value }
     }
 
+    /// The same key with another record.
+    pub(crate) fn map<W>(self, f: impl FnOnce(V) -> W) -> Keyed<K, W> {
+        Keyed { hash: self.hash, key: self.key, value: f(self.value) }
+    }
+
     /// Which slice of a keyed state it belongs to, hence which worker.
     pub(crate) fn group(&self) -> u8 {
         key_group(self.hash)

@@ -20,6 +20,13 @@
 //! | [`aggregate()`] | a running aggregate for each key |
 //! | [`fold`] | a running value for each key, by a closure |
 //!
+//! Some of these have two inputs, and give what records of both with the same key make together:
+//!
+//! | operator | which records meet |
+//! |---|---|
+//! | [`join`] | all that stand: of two tables |
+//! | [`interval_join`], [`left_interval_join`] | those near in event time: of two streams |
+//!
 //! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
 //!
 //! | operator | reads |
@@ -37,11 +44,16 @@ mod filter;
 mod flat_map;
 mod fold;
 mod in_sequence;
+mod interval_join;
+mod join;
+mod joining;
 mod key_by;
 mod map;
 mod newest;
+mod pairs;
 mod running;
 mod said;
+mod side;
 mod union;
 mod window;
 mod written;
@@ -52,10 +64,13 @@ pub use filter::filter;
 pub use flat_map::{flat_map, try_flat_map};
 pub use fold::fold;
 pub use in_sequence::in_sequence;
+pub use interval_join::{Interval, between, interval_join, left_interval_join};
+pub use join::join;
 pub use key_by::{Keyed, key_by};
 pub use map::{map, try_map};
 pub use newest::{Row, newest};
 pub use running::{PerKey, aggregate};
+pub use side::Side;
 pub use union::union;
 pub use window::{PerWindow, Tumbling, Window, tumbling, window};
 pub use written::Written;

@@ -4,6 +4,9 @@
 
 mod dedup;
 mod derived;
+mod interval_join;
+mod join;
+mod joined;
 mod restart;
 mod running;
 mod stateless;

@@ -9,10 +9,10 @@ use distributary_runtime::update::Data;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-fn check<Out: Data + PartialEq + std::fmt::Debug>(
-    steps: Vec<Step<Record>>,
+pub(super) fn check<D: Data, Out: Data + PartialEq + std::fmt::Debug>(
+    steps: Vec<Step<D>>,
     stop: Index,
-    build: impl for<'s> Fn(&Graph<'s>, Collection<'s, Record>) -> Collection<'s, Out> + Clone + Send + Sync + 'static,
+    build: impl for<'s> Fn(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Clone + Send + Sync + 'static,
 ) -> Result<(), TestCaseError> {
     let epochs = stop.index(steps.len()) + 1;
     let (straight, restarted) = (run(steps.clone(), build.clone()), run_restarted(steps, epochs, build));

@@ -1,0 +1,190 @@
+//! Pairs of records of two streams with the same key and near in event time.
+
+use crate::joining::joining;
+use crate::key_by::Keyed;
+use crate::pairs::Meet;
+use crate::side::Side;
+use distributary_runtime::error::Error;
+use distributary_runtime::graph::{Collection, Graph, Spec};
+use distributary_runtime::key::Key;
+use distributary_runtime::operator::Outputs;
+use distributary_runtime::time::{EventTime, Watermark};
+use distributary_runtime::update::{Data, Diff};
+
+/// A left record of time `t` meets right records of times `t + lower_ms` to `t + upper_ms`, both included.
+///
+/// ```
+/// use distributary_operators::between;
+/// let paid_within_an_hour = between(0, 3_600_000).lateness(5_000);
+/// assert_ne!(paid_within_an_hour, between(0, 3_600_000));
+/// ```
+#[must_use]
+pub fn between(lower_ms: i64, upper_ms: i64) -> Interval {
+    Interval { lower_ms, upper_ms, lateness_ms: 0 }
+}
+
+/// See [`between`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    lower_ms: i64,
+    upper_ms: i64,
+    lateness_ms: i64,
+}
+
+impl Interval {
+    /// How long a record is still taken after the watermark has passed its time. State is kept, and a left record without a
+    /// match waits, as much longer. Default: 0.
+    #[must_use]
+    pub fn lateness(self, ms: i64) -> Self {
+        Self { lateness_ms: ms, ..self }
+    }
+
+    /// The times of right records that a left one meets.
+    pub(crate) fn rights_of(&self, left: EventTime) -> (i128, i128) {
+        (i128::from(left.0) + i128::from(self.lower_ms), i128::from(left.0) + i128::from(self.upper_ms))
+    }
+
+    /// The times of left records that a right one meets.
+    pub(crate) fn lefts_of(&self, right: EventTime) -> (i128, i128) {
+        (i128::from(right.0) - i128::from(self.upper_ms), i128::from(right.0) - i128::from(self.lower_ms))
+    }
+
+    /// When all right records have come that a left one may meet.
+    pub(crate) fn certain_at(&self, left: EventTime) -> EventTime {
+        left.plus_ms(self.upper_ms).plus_ms(self.lateness_ms)
+    }
+
+    /// The times of left records of which that is not certain yet, and perhaps some before.
+    pub(crate) fn certain_behind(&self, watermark: Watermark) -> (i128, i128) {
+        (i128::from(watermark.0) - i128::from(self.upper_ms) - i128::from(self.lateness_ms), i128::MAX)
+    }
+
+    /// How long a left record can still meet a right one, and be taken back.
+    pub(crate) fn left_kept_until(&self, time: EventTime) -> EventTime {
+        time.plus_ms(self.upper_ms.max(0)).plus_ms(self.lateness_ms)
+    }
+
+    /// How long a right record can still meet a left one, and be taken back.
+    pub(crate) fn right_kept_until(&self, time: EventTime) -> EventTime {
+        time.plus_ms(self.lower_ms.min(0).saturating_neg()).plus_ms(self.lateness_ms)
+    }
+
+    /// Whether a change comes too late, once this has been claimed.
+    pub(crate) fn is_late<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff, claimed: Watermark) -> bool {
+        let until = match record {
+            _ if diff > 0 => time.plus_ms(self.lateness_ms),
+            Side::Left(_) => self.left_kept_until(time),
+            Side::Right(_) => self.right_kept_until(time),
+        };
+        claimed >= until
+    }
+
+    fn describe(&self) -> String {
+        format!("right from {} to {} ms after left, lateness {} ms", self.lower_ms, self.upper_ms, self.lateness_ms)
+    }
+
+    /// Refuses an interval that nothing can lie in; the building goes on with another, to find more errors.
+    fn checked(self, graph: &Graph<'_>, name: &str) -> Self {
+        let Self { lower_ms, upper_ms, lateness_ms } = self;
+        if lower_ms > upper_ms {
+            let what = format!("interval join `{name}`: nothing lies between {lower_ms} and {upper_ms} ms");
+            graph.refuse(Error::refused(what, "give the lower bound first: `between(lower_ms, upper_ms)`"));
+        }
+        if lateness_ms < 0 {
+            let what = format!("interval join `{name}`: a lateness of {lateness_ms} ms");
+            graph.refuse(Error::refused(what, "give it a lateness of at least 0 ms"));
+        }
+        Self { lower_ms, upper_ms: upper_ms.max(lower_ms), lateness_ms: lateness_ms.max(0) }
+    }
+}
+
+/// Gives `f(key, left, right)` for every left and every right record of the same key whose times are as near as `interval` says.
+/// At the close of each epoch it gives what changed.
+///
+/// A record is refused as late iff the watermark (or what its own partition had claimed before it, `Stamp::seen`) is at or past its
+/// time plus the lateness. A retraction is taken as long as a partner of its record may still come: for a left one longer by
+/// the upper bound, if that is positive, and for a right one by the lower bound, if that is negative. So long records
+/// are kept; one that has met a partner, as long as either of them can be taken back. Refused updates leave unchanged by
+/// [`Outputs::late`]. `name` names the state.
+///
+/// # Why no pair is missed
+/// Let a left record have time `l`, a right one `r = l + d`, and `lower <= d <= upper`.
+/// - *They meet.* Say the left one is there and the right one is accepted. Then the watermark before its epoch is less than
+///   `r + lateness <= l + max(upper, 0) + lateness`, so the left one has not been forgotten. The other way round it is less than
+///   `l + lateness <= r + max(-lower, 0) + lateness`.
+/// - *They part.* That the bounds alone do not do: between -10 and 10, a right record ten after a left one can be taken back ten
+///   longer than the left one is kept, and the pair would stand for ever. Therefore a record whose own time is over stays while a
+///   partner can still be taken back. It meets nobody new by that: whoever it could meet is late.
+///
+/// A correction that keeps the event time is a retraction and a record: when only the record is too late, the old results go, and
+/// the new record leaves by [`Outputs::late`].
+///
+/// A result has the later event time of its two records. The pair of two records on which `f` panics is a dead letter, and that
+/// is taken back when one of them goes. `f` must be pure: a retraction of a record has to become the retraction of the same results.
+///
+/// ```
+/// use distributary_operators::{between, filter, interval_join, key_by};
+/// use distributary_runtime::testing::{Step, run, update};
+/// use distributary_runtime::time::EventTime;
+///
+/// let event = |kind, offset, time| update((kind, 7), offset, time, 0);
+/// let step = |updates, watermark| Step { updates, watermark: EventTime(watermark) };
+/// let steps = vec![
+///     step(vec![event('o', 0, 1_000)], 1_000),
+///     step(vec![event('p', 1, 61_000), event('p', 2, 61_001)], 61_001), // just within a minute, and just not
+/// ];
+/// let seen = run(steps, |graph, input| {
+///     let of = |kind| key_by(graph, &filter(graph, &input, move |(k, _): &(char, u32)| *k == kind), |(_, order)| *order);
+///     let pay = |order: &u32, _: &_, _: &_| format!("{order} is paid");
+///     interval_join(graph, &of('o'), &of('p'), "paid", between(0, 60_000), pay).results
+/// });
+/// let said: Vec<_> = seen.results.iter().map(|(epoch, (text, stamp, _))| (epoch.0, text.as_str(), stamp.time.0)).collect();
+/// assert_eq!(said, [(2, "7 is paid", 61_000)]);
+/// ```
+pub fn interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
+    graph: &Graph<'s>,
+    left: &Collection<'s, Keyed<K, L>>,
+    right: &Collection<'s, Keyed<K, R>>,
+    name: &str,
+    interval: Interval,
+    f: impl Fn(&K, &L, &R) -> O + 'static,
+) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
+    let (spec, meet) = (Spec::new("interval_join", interval.describe()), Meet::Within(interval.checked(graph, name)));
+    let combine = move |key: &K, left: &L, right: Option<&R>| right.map(|right| f(key, left, right));
+    joining(graph, left, right, spec, name, meet, combine)
+}
+
+/// As [`interval_join`], but a left record without a match gives `f(key, left, None)`: at the close of the epoch whose watermark
+/// reaches its time plus the upper bound plus the lateness, when no match can come any more. When the only matches of a left record
+/// are taken back after that, it comes then.
+///
+/// ```
+/// use distributary_operators::{between, filter, key_by, left_interval_join};
+/// use distributary_runtime::testing::{Step, run, update};
+/// use distributary_runtime::time::EventTime;
+///
+/// let event = |kind, order, offset, time| update((kind, order), offset, time, 0);
+/// let step = |updates, watermark| Step { updates, watermark: EventTime(watermark) };
+/// let steps = vec![
+///     step(vec![event('o', 7, 0, 1_000), event('o', 8, 1, 1_000), event('p', 7, 2, 1_500)], 60_999),
+///     step(vec![], 61_000), // nobody can pay for order 8 in time
+/// ];
+/// let seen = run(steps, |graph, input| {
+///     let of = |kind| key_by(graph, &filter(graph, &input, move |(k, _): &(char, u32)| *k == kind), |(_, order)| *order);
+///     let pay = |order: &u32, _: &_, payment: Option<&_>| (*order, payment.is_some());
+///     left_interval_join(graph, &of('o'), &of('p'), "paid", between(0, 60_000), pay).results
+/// });
+/// let said: Vec<_> = seen.results.iter().map(|(epoch, (result, _, _))| (epoch.0, *result)).collect();
+/// assert_eq!(said, [(1, (7, true)), (2, (8, false))]);
+/// ```
+pub fn left_interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
+    graph: &Graph<'s>,
+    left: &Collection<'s, Keyed<K, L>>,
+    right: &Collection<'s, Keyed<K, R>>,
+    name: &str,
+    interval: Interval,
+    f: impl Fn(&K, &L, Option<&R>) -> O + 'static,
+) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
+    let (spec, meet) = (Spec::new("left_interval_join", interval.describe()), Meet::WithinOrAlone(interval.checked(graph, name)));
+    joining(graph, left, right, spec, name, meet, move |key: &K, left: &L, right: Option<&R>| Some(f(key, left, right)))
+}
