@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`join`] | all that stand: of two tables |
 //! | [`interval_join`], [`left_interval_join`] | those near in event time: of two streams |
+//! | [`as_of_join`] | a record of a stream, and the version of a table at its time |
 //!
 //! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
 //!
@@ -39,6 +40,7 @@
 
 pub mod aggregate;
 mod answer;
+mod as_of_join;
 mod dedup;
 mod filter;
 mod flat_map;
@@ -59,6 +61,7 @@ mod window;
 mod written;
 
 pub use answer::Answer;
+pub use as_of_join::as_of_join;
 pub use dedup::dedup;
 pub use filter::filter;
 pub use flat_map::{flat_map, try_flat_map};

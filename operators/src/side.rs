@@ -23,7 +23,7 @@ pub enum Side<L, R> {
 pub(crate) struct Id {
     pub(crate) time: EventTime,
     pub(crate) origin: Origin,
-    content: u64,
+    pub(crate) content: u64,
 }
 
 impl Id {

@@ -243,7 +243,7 @@ impl Plan {
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
             let what = format!("the state name `{}` is used twice", twice[0]);
-            return Err(Error::refused(what, "give every aggregate, fold and dedup of a job a name of its own"));
+            return Err(Error::refused(what, "give every aggregate, fold, dedup and join of a job a name of its own"));
         }
         let mut lanes = BTreeMap::new();
         for sink in self.sinks() {

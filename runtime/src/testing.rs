@@ -85,14 +85,14 @@ pub fn run_restarted<D: Data, Out: Data>(
     observed
 }
 
-/// As [`run`], but tells how many keys the states hold behind the last step, as a checkpoint would show them.
-pub fn keys_kept<D: Data, Out: Data>(
+/// As [`run`], but tells how many bytes all states have behind the last step, as a checkpoint writes them: 0 when nothing is kept.
+pub fn bytes_kept<D: Data, Out: Data>(
     steps: Vec<Step<D>>,
     build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, D>) -> Collection<'s, Out> + Send + Sync + 'static,
 ) -> u64 {
     let checkpoint = Some(Epoch(steps.len() as u64));
     let (_, saved) = run_incarnation(Incarnation { checkpoint, ..Incarnation::fresh() }, steps, build);
-    saved.iter().flat_map(|saved| &saved.slices).map(|slice| u64::from(slice.entries)).sum()
+    saved.iter().flat_map(|saved| &saved.slices).map(|slice| slice.bytes.len() as u64).sum()
 }
 
 /// Where a run begins, with what, and whether it ends with a checkpoint.

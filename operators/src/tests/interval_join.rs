@@ -6,7 +6,7 @@ use super::restart;
 use crate::{Interval, Keyed, Side, between, interval_join, left_interval_join};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::operator::Outputs;
-use distributary_runtime::testing::{Step, keys_kept, run, update};
+use distributary_runtime::testing::{Step, bytes_kept, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Diff, Update};
 use proptest::prelude::*;
@@ -97,13 +97,13 @@ proptest! {
     fn in_the_end_nothing_is_kept(mut steps in history(), of in bounds()) {
         let last = steps.iter().map(|step| step.watermark.0).max().unwrap_or_default();
         let passed = [steps.clone(), vec![step(vec![], last + 15 + 2 * 35 + 12)]].concat();
-        prop_assert_eq!(keys_kept(passed, move |graph, input| outer(graph, &input, of).results), 0);
+        prop_assert_eq!(bytes_kept(passed, move |graph, input| outer(graph, &input, of).results), 0);
         // The same when all goes that has come, whatever the watermark says.
         steps.iter_mut().for_each(|step| step.watermark = EventTime::MIN);
         steps.iter_mut().flat_map(|step| &mut step.updates).for_each(|(_, stamp, _)| stamp.seen = EventTime::MIN);
         let gone = steps.iter().flat_map(|step| &step.updates).map(|update| back(*update)).collect();
         steps.push(Step { updates: gone, watermark: EventTime::MIN });
-        prop_assert_eq!(keys_kept(steps, move |graph, input| inner(graph, &input, of).results), 0);
+        prop_assert_eq!(bytes_kept(steps, move |graph, input| inner(graph, &input, of).results), 0);
     }
 }
 
@@ -137,7 +137,14 @@ fn said(steps: Vec<Step<Event>>, of: Bounds) -> Vec<(u64, Option<i64>, Diff)> {
 fn a_pair_parts_when_the_longer_of_it_goes() {
     let steps = vec![step(vec![left(0, 0), right(1, 10)], 5), step(vec![], 15), step(vec![back(right(1, 10))], 15)];
     assert_eq!(said(steps.clone(), AROUND), [(1, Some(1), 1), (3, None, 1), (3, Some(1), -1)]);
-    assert_eq!(keys_kept(steps, |graph, input| outer(graph, &input, AROUND).results), 0);
+    assert_eq!(bytes_kept(steps, |graph, input| outer(graph, &input, AROUND).results), 0);
+}
+
+/// Of two that met nobody one is over.
+#[test]
+fn what_is_over_is_forgotten() {
+    let kept = |updates| bytes_kept(vec![step(updates, 15)], |graph, input| outer(graph, &input, AROUND).results);
+    assert_eq!(kept(vec![left(0, 0), left(1, 20), right(2, 40), right(3, -20)]), kept(vec![left(1, 20), right(2, 40)]));
 }
 
 /// The right one at -5 is over at 5, but the left one stays for that at 10: which goes, and does not leave the left one alone.

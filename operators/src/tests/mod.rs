@@ -2,6 +2,7 @@
 //! so far says. Method: random histories of a few keys with retractions (also before their record, within an epoch),
 //! poison and late records; each oracle recomputes from scratch.
 
+mod as_of_join;
 mod dedup;
 mod derived;
 mod interval_join;
