@@ -185,6 +185,9 @@ fn a_join_is_one_node_of_the_plan_with_both_inputs() {
         let plan = graph.plan();
         let node = plan.nodes.last().unwrap();
         assert_eq!((node.id, node.kind.as_str(), node.inputs.as_slice()), (NODE, "left_interval_join", &[1, 3][..]));
+        // Fields of both sides' types stand there: state of others is not read.
+        let types = &node.state.as_ref().unwrap().types;
+        assert_eq!(types.matches("(u8, Side<Left|Right> i64)").count(), 2, "{types}");
         results
     });
 }
