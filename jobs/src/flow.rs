@@ -1,7 +1,9 @@
 //! What a job is written with: typed chains from a source to its sinks.
 
+mod joined;
 mod keyed;
 
+pub use joined::{Interval, between, within};
 use keyed::millis;
 pub use keyed::{KeyedStream, Tumbling, Windowed, WindowedStream, tumbling};
 
@@ -46,10 +48,20 @@ struct Shared<'s> {
     pipeline: String,
     /// What is written in the other tier is no part of this one.
     tier: Tier,
+    row_keys: Cell<RowKeys>,
     /// The jobs that archive what is read.
     archives: RefCell<Vec<Job>>,
     /// Late records: unless the job says where else, they go to the pipeline's late topic.
     late: RefCell<Vec<Late<'s>>>,
+}
+
+/// What becomes of the keys of rows of a table, which has no place for them beside its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKeys {
+    /// They are not even made.
+    Dropped,
+    /// A test shows them.
+    Kept,
 }
 
 struct Late<'s> {
@@ -67,8 +79,14 @@ fn lazy<'s, D>(make: impl FnOnce() -> Collection<'s, D> + 's) -> Lazy<'s, D> {
 impl<'s> Flow<'s> {
     /// Of one tier of a job.
     pub(crate) fn new(graph: &Graph<'s>, pipeline: String, tier: Tier) -> Self {
-        let shared = Shared { pipeline, tier, archives: RefCell::default(), late: RefCell::default() };
+        let row_keys = Cell::new(RowKeys::Dropped);
+        let shared = Shared { pipeline, tier, row_keys, archives: RefCell::default(), late: RefCell::default() };
         Self { graph: graph.clone(), shared: Rc::new(shared) }
+    }
+
+    pub(crate) fn with(self, row_keys: RowKeys) -> Self {
+        self.shared.row_keys.set(row_keys);
+        self
     }
 
     /// Reads the topic of an event type, each record as an event. What does not decode becomes a dead letter, with its cause.
@@ -238,8 +256,8 @@ impl<'s> Flow<'s> {
         let name = sink.name();
         match sink.target::<T>(role, about) {
             Ok((target, encoding)) => {
-                // A table has no place for it beside its columns.
-                let has_key = !matches!(target.target, SinkTarget::Table { .. });
+                let is_table = matches!(target.target, SinkTarget::Table { .. });
+                let has_key = !is_table || self.shared.row_keys.get() == RowKeys::Kept;
                 output::to(&self.graph, collection, target, move |data, _, _| {
                     let key = if has_key { key(data) } else { None };
                     Ok(output::Encoded { key, value: encoding.encode(written(data))? })

@@ -18,11 +18,13 @@ pub mod test_job;
 pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
-pub use distributary_operators::aggregate::{avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top, when};
+pub use distributary_operators::aggregate::{
+    Aggregate, avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top, when,
+};
 pub use distributary_operators::{PerKey, PerWindow, Window};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
-pub use flow::{Flow, KeyedStream, Stream, Tumbling, tumbling};
+pub use flow::{Flow, Interval, KeyedStream, Stream, Tumbling, between, tumbling, within};
 pub use job::Job;
 /// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
 pub use serde;

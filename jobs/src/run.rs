@@ -1,6 +1,6 @@
 //! From a job and its settings to a running pipeline: opens the bus, the checkpoint store and the sinks.
 
-use crate::flow::Flow;
+use crate::flow::{Flow, RowKeys};
 use crate::job::TierOf;
 use crate::{Error, Job, Result};
 use distributary_connectors::archived::ArchivedBus;
@@ -28,9 +28,13 @@ use url::Url;
 /// One of the pipelines of a job; of a [`Job`] alone, its streaming tier.
 #[must_use]
 pub fn pipeline(of: impl Into<TierOf>) -> Pipeline {
-    let of = of.into();
+    pipeline_with(of.into(), RowKeys::Dropped)
+}
+
+/// As [`pipeline`]: the same plan.
+pub(crate) fn pipeline_with(of: TierOf, row_keys: RowKeys) -> Pipeline {
     let build = move |graph: &Graph<'_>| {
-        let flow = Flow::new(graph, of.to_string(), of.tier);
+        let flow = Flow::new(graph, of.to_string(), of.tier).with(row_keys);
         of.job.build(&flow)?;
         flow.finish();
         Ok(())

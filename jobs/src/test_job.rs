@@ -2,8 +2,9 @@
 
 use crate::codec::new_record;
 use crate::event::Event;
+use crate::flow::RowKeys;
 use crate::job::TierOf;
-use crate::run::{connect, pipeline, target_name, tiers};
+use crate::run::{connect, pipeline_with, target_name, tiers};
 use crate::{Job, Timestamp};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use distributary_connectors::lake::row_json;
@@ -91,7 +92,7 @@ impl TestJob {
         let mut memory = BTreeMap::new();
         let shared: Arc<dyn Bus> = bus.clone();
         let tier = |of: TierOf| {
-            let pipeline = pipeline(of);
+            let pipeline = pipeline_with(of, RowKeys::Kept);
             let plan = must(engine::plan(&pipeline));
             for source in plan.sources() {
                 must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(source.topic.clone(), PARTITIONS) }));

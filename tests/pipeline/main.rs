@@ -8,6 +8,7 @@ mod backfill;
 mod chain;
 mod clients;
 mod holes;
+mod nexmark;
 mod outages;
 mod poison;
 mod poison_kinds;
