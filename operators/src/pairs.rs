@@ -1,6 +1,6 @@
 //! Every pair of records that meet: the rule of `join` and `interval_join`.
 
-use crate::interval_join::Interval;
+use crate::interval::Interval;
 use crate::joining::{Changed, Rule, Saying};
 use crate::side::{Entry, Held, Id, Side};
 use distributary_runtime::key::stable_hash;

@@ -6,9 +6,8 @@
 //! are not much larger than they are together, so that a row is written again once or twice and not as often as others come; a large file is
 //! left alone.
 
-use super::data_files::{DataFiles, Place, hour_of, written_by};
+use super::data_files::{DataFiles, Place, Written, hour_of, written_by};
 use super::log::TableFile;
-use super::rows::Written;
 use distributary_runtime::bus::Token;
 use distributary_runtime::error::Result;
 use distributary_runtime::time::{Epoch, WallTime};

@@ -53,6 +53,13 @@ pub(super) struct Place {
     pub(super) closed_at: WallTime,
 }
 
+/// What a run makes of a table: files that come, and paths of files that go.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) adds: Vec<NewFile>,
+    pub(super) removes: Vec<String>,
+}
+
 impl DataFiles {
     pub(super) fn new(spec: Arc<TableSpec>, store: TableStore, lane: u32) -> Result<Self> {
         let ours = |e: &dyn Display| damaged(&spec, e);

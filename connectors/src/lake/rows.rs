@@ -1,7 +1,7 @@
 //! From a run's results to data files, one for every hour of event time in which rows come or go.
 
 use super::compact::compact;
-use super::data_files::{DataFiles, Place, folder, written_by};
+use super::data_files::{DataFiles, Place, Written, folder, written_by};
 use super::log::{Hour, NewFile, TableFile, TableLog};
 use super::origin;
 use super::row;
@@ -39,13 +39,6 @@ pub(super) struct RowWriter {
 
 /// Rows in several pieces.
 type ByHour = BTreeMap<Hour, Vec<RecordBatch>>;
-
-/// What a run makes of a table: files that come, and paths of files that go.
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) adds: Vec<NewFile>,
-    pub(super) removes: Vec<String>,
-}
 
 impl RowWriter {
     pub(super) fn new(spec: Arc<TableSpec>, store: TableStore, lane: u32, lanes: u32) -> Result<Self> {

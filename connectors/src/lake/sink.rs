@@ -10,9 +10,10 @@
 //! - *When the store fails* the committer asks again; a commit that stands although its answer was lost is found.
 
 use super::compact::SOME;
+use super::data_files::Written;
 use super::delta::DeltaLog;
 use super::log::{TableCommit, TableLog};
-use super::rows::{RowWriter, Written};
+use super::rows::RowWriter;
 use super::spec::TableSpec;
 use super::store::{TableStore, unavailable};
 use distributary_runtime::bus::{BusError, Marker, Token};
