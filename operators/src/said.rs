@@ -22,6 +22,13 @@ impl<O> Said<O> {
     }
 }
 
+impl<O: PartialEq> Said<O> {
+    /// Whether this stands.
+    pub(crate) fn is(&self, now: &Option<Result<O, String>>) -> bool {
+        self.0.as_ref().map(|(_, said)| said) == now.as_ref()
+    }
+}
+
 impl<O: Data + PartialEq> Said<O> {
     /// Takes back what stands and says what is true now, unless both are the same.
     ///
@@ -33,7 +40,7 @@ impl<O: Data + PartialEq> Said<O> {
         emit: &mut Emit<D, Out>,
         wrap: impl Fn(O) -> Out,
     ) {
-        if self.0.as_ref().map(|(_, said)| said) == now.as_ref() {
+        if self.is(&now) {
             return;
         }
         let mut tell = |what: Result<O, String>, stamp: Stamp, diff: Diff| match what {

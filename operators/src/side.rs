@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
-/// A record of one of the two collections that a join takes. It is written as that record.
+/// A record of one of the two collections that a join takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
 pub enum Side<L, R> {
     /// Of the first.
     Left(L),

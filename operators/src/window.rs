@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 /// ```
 #[must_use]
 pub fn tumbling(size_ms: i64) -> Tumbling {
-    Tumbling { size_ms, lateness_ms: 0 }
+    Tumbling { size_ms, lateness_ms: 0, early_ms: None }
 }
 
 /// See [`tumbling`].
@@ -31,6 +31,7 @@ pub fn tumbling(size_ms: i64) -> Tumbling {
 pub struct Tumbling {
     size_ms: i64,
     lateness_ms: i64,
+    early_ms: Option<i64>,
 }
 
 impl Tumbling {
@@ -39,6 +40,19 @@ impl Tumbling {
     #[must_use]
     pub fn lateness(self, ms: i64) -> Self {
         Self { lateness_ms: ms, ..self }
+    }
+
+    /// Results before the end: each time the watermark has come so far, every key whose result has changed says what it is by
+    /// then. The next one takes its place, and the last one that of the end. Default: none.
+    #[must_use]
+    pub fn early(self, every_ms: i64) -> Self {
+        Self { early_ms: Some(every_ms), ..self }
+    }
+
+    /// Whether early results are due at the close of an epoch, between these watermarks. Time goes by for all alike, so nothing of it
+    /// has to be remembered.
+    fn is_early_due(&self, before: Watermark, now: Watermark) -> bool {
+        self.early_ms.is_some_and(|every_ms| before.0.div_euclid(every_ms) != now.0.div_euclid(every_ms))
     }
 
     /// The window that a point in time belongs to.
@@ -79,8 +93,8 @@ pub struct PerWindow<K, O> {
 
 /// Aggregates the records of each key in each window.
 ///
-/// A window gives its result at the close of the epoch whose watermark reaches its end; when a record is accepted after
-/// that, the old result goes and the new one comes. Results are ordered by window, key hash and key, and have the event time
+/// A window gives its result at the close of the epoch whose watermark reaches its end, or one before that if it is told to
+/// ([`Tumbling::early`]); when a record is accepted after that, the old result goes and the new one comes. Results are ordered by window, key hash and key, and have the event time
 /// of the window's last millisecond. `name` names the state.
 ///
 /// A record is refused as late iff what its own partition had claimed before it ([`Stamp::seen`]) is at or past the
@@ -113,13 +127,19 @@ pub fn window<'s, K: Key, V: Data, A: Aggregate<V>>(
     windows: Tumbling,
     aggregate: A,
 ) -> Outputs<'s, Keyed<K, V>, PerWindow<K, A::Output>> {
-    let Tumbling { size_ms, lateness_ms } = windows;
+    let Tumbling { size_ms, lateness_ms, early_ms } = windows;
     if size_ms < 1 || lateness_ms < 0 {
         let what = format!("window `{name}`: a size of {size_ms} ms with a lateness of {lateness_ms} ms");
         graph.refuse(Error::refused(what, "give it a size of at least 1 ms and a lateness of at least 0 ms"));
     }
-    let windows = Tumbling { size_ms: size_ms.max(1), lateness_ms: lateness_ms.max(0) };
-    let detail = format!("tumbling {size_ms} ms, lateness {lateness_ms} ms: {}", aggregate.describe());
+    if let Some(every_ms) = early_ms.filter(|every_ms| *every_ms < 1) {
+        let what = format!("window `{name}`: early results every {every_ms} ms");
+        graph.refuse(Error::refused(what, "give them a time of at least 1 ms"));
+    }
+    let early_ms = early_ms.map(|every_ms| every_ms.max(1));
+    let windows = Tumbling { size_ms: size_ms.max(1), lateness_ms: lateness_ms.max(0), early_ms };
+    let early = early_ms.map_or(String::new(), |every_ms| format!(", early every {every_ms} ms"));
+    let detail = format!("tumbling {size_ms} ms, lateness {lateness_ms} ms{early}: {}", aggregate.describe());
     let spec = Spec::new("window", detail).with_state::<(K, i64), Entry<A::State, A::Output>>(name);
     let logic = TumblingWindow {
         windows,
@@ -128,6 +148,7 @@ pub fn window<'s, K: Key, V: Data, A: Aggregate<V>>(
         last: windows.window_from(0),
         open: BTreeSet::new(),
         corrected: BTreeSet::new(),
+        unsaid: BTreeSet::new(),
         watermark: EventTime::MIN,
     };
     stateful(graph, input, spec, Keyed::group, logic)
@@ -166,6 +187,21 @@ impl<S, O> Entry<S, O> {
     }
 }
 
+impl<S, O: PartialEq> Entry<S, O> {
+    /// Whether what it would say stands already.
+    fn has_said_all<V, A: Aggregate<V, State = S, Output = O>>(&self, aggregate: &A) -> bool {
+        match self {
+            Self::Open(group) => result(group, aggregate).is_none(),
+            Self::Fired(entry) => entry.said.as_ref().is_some_and(|said| said.is(&result(&entry.group, aggregate))),
+        }
+    }
+}
+
+/// The result of a group that has records, or why there is none.
+fn result<V, A: Aggregate<V>>(group: &Group<A::State>, aggregate: &A) -> Option<Result<A::Output, String>> {
+    group.output(aggregate).map_err(|e| e.to_string()).transpose()
+}
+
 impl<S, O> From<Written<Group<S>, Said<O>>> for Entry<S, O> {
     fn from(Written { group, said }: Written<Group<S>, Said<O>>) -> Self {
         Self::of(group, said.unwrap_or_default())
@@ -192,6 +228,9 @@ struct TumblingWindow<K, V, A: Aggregate<V>> {
     open: BTreeSet<i64>,
     /// Starts, key hashes and keys that the open epoch changed after their window had fired.
     corrected: BTreeSet<(i64, u64, K)>,
+    /// The same of windows that have not fired, since early results were last said; empty without such. It may name a window that
+    /// has fired by then. Derived from the state.
+    unsaid: BTreeSet<(i64, u64, K)>,
     /// The pipeline's watermark before the open epoch: windows that end here or earlier have fired.
     watermark: Watermark,
 }
@@ -237,6 +276,14 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
                 self.open.remove(&start);
             }
         }
+        if self.windows.is_early_due(before, self.watermark) {
+            for (start, hash, key) in std::mem::take(&mut self.unsaid) {
+                let window = self.windows.window_from(start);
+                if window.end > self.watermark {
+                    self.fire(window, hash, &key, before, Keep::State, emit);
+                }
+            }
+        }
     }
 
     fn state(&mut self) -> &mut dyn Snapshot {
@@ -246,6 +293,13 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for TumblingWindow<K, 
     fn restored(&mut self, watermark: Watermark) {
         self.watermark = watermark;
         self.open = self.state.parts().collect();
+        if self.windows.early_ms.is_some() {
+            let aggregate = &self.aggregate;
+            for start in self.open.iter().filter(|start| self.windows.window_from(**start).end > watermark) {
+                let unsaid = self.state.iter_in(*start).filter(|(_, entry)| !entry.has_said_all(aggregate));
+                self.unsaid.extend(unsaid.map(|(key, _)| (*start, stable_hash(key), key.clone())));
+            }
+        }
     }
 }
 
@@ -286,6 +340,8 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
         }
         if is_there && window.end <= self.watermark {
             self.corrected.insert((start, hash, key));
+        } else if is_there && self.windows.early_ms.is_some() {
+            self.unsaid.insert((start, hash, key));
         }
     }
 
@@ -318,7 +374,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> TumblingWindow<K, V, A> {
                 Some(Entry::Open(group)) => (group, Said::default()),
                 Some(Entry::Fired(entry)) => (entry.group, entry.said.unwrap_or_default()),
             };
-            let now = group.output(&self.aggregate).map_err(|e| e.to_string()).transpose();
+            let now = result(&group, &self.aggregate);
             said.say(now, stamp, emit, |value| PerWindow { key: key.clone(), window, value });
             if keep == Keep::State && !group.is_zero(&self.aggregate) {
                 *slot = Some(Entry::of(group, said));

@@ -7,6 +7,7 @@ use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::Key;
 use distributary_runtime::operator::Outputs;
 use distributary_runtime::update::Data;
+use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -102,6 +103,9 @@ impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
     /// t.push(login(1, 100)).push(login(2, 2_000));
     /// t.push(Payment { payment: 9, user_id: "u1".into(), country: "BR".into(), at: at(900) });
     /// assert_eq!(t.rows("fraud.jumps").json(), [serde_json::json!([1, 9])]);
+    ///
+    /// t.advance_to(at(5_000)).push(login(3, 800));
+    /// assert_eq!(t.rows("fraud.jumps.late").json()[0]["login"], 3);
     /// ```
     pub fn join_within<R: Data, O: Data>(
         self,
@@ -180,11 +184,26 @@ impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
         let of = flow.clone();
         let collection = lazy(move || {
             let outputs = join(&of.graph, &left, &right);
-            of.keep_late(&outputs.late, Rc::default());
+            let late = operators::map(&of.graph, &outputs.late, |Keyed { hash, key, value }| {
+                let value = match value {
+                    Side::Left(left) => Late::Left(left),
+                    Side::Right(right) => Late::Right(right),
+                };
+                Keyed { hash, key, value }
+            });
+            of.keep_late(&late, Rc::default());
             outputs.results
         });
         Stream { flow, collection, key: None, about: About::default() }
     }
+}
+
+/// A record that came too late, of either side: written as the record that it is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Late<L, R> {
+    Left(L),
+    Right(R),
 }
 
 type Joined<'s, K, L, R, O> = Outputs<'s, Keyed<K, Side<L, R>>, O>;

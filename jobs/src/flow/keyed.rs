@@ -138,6 +138,35 @@ impl Tumbling {
     pub fn lateness(self, lateness: Duration) -> Self {
         Self(self.0.lateness(millis(lateness)))
     }
+
+    /// Results before the end as well: each time event time has gone on by this much, what a window has so far. In a table or an upsert topic the
+    /// next one takes its place; in a topic it is taken back.
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, TestJob, Timestamp, count, job, mins, secs, topic, tumbling};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "calls", id = "call", time = "at", no_personal_data)]
+    /// struct Call { call: u64, at: Timestamp }
+    ///
+    /// #[job(team = "ops")]
+    /// fn load(flow: &Flow) -> Result<()> {
+    ///     let windows = tumbling(mins(1)).early(secs(10));
+    ///     flow.read::<Call>()?.key_by(|_| ()).window(windows).aggregate("load", count()).to(topic("ops.load"));
+    ///     Ok(())
+    /// }
+    ///
+    /// let mut t = TestJob::new(load);
+    /// t.push(Call { call: 1, at: secs(3).into() }).push(Call { call: 2, at: secs(8).into() }).advance_to(secs(10));
+    /// assert_eq!(t.rows("ops.load").json()[0]["value"], 2);
+    /// t.push(Call { call: 3, at: secs(31).into() }).advance_to(secs(60));
+    /// assert_eq!(t.rows("ops.load").json()[0]["value"], 3);
+    /// ```
+    #[must_use]
+    pub fn early(self, every: Duration) -> Self {
+        Self(self.0.early(millis(every)))
+    }
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

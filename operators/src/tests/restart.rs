@@ -31,6 +31,14 @@ proptest! {
     }
 
     #[test]
+    fn window_goes_on_with_early_results(steps in history(), stop in any::<Index>(), lateness in 0_i64..15, every in 1_i64..20) {
+        check(steps, stop, move |graph, input| {
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            window(graph, &keyed, "w", tumbling(10).lateness(lateness).early(every), (count(), sum(value))).results
+        })?;
+    }
+
+    #[test]
     fn window_goes_on_with_all_values(steps in history(), stop in any::<Index>(), lateness in 0_i64..15) {
         let (first, last) = (first_by(|r: &Record| r.1 % 2, value), last_by(|r: &Record| r.1 % 2, value));
         let all = (avg(value), distinct(value), top(2, value), first, last, collect(value));

@@ -15,14 +15,14 @@ const SIZE_MS: i64 = 10;
 /// Checks every epoch of the real operator against `recompute` over the records that a window accepted, which are at least one.
 fn check<A>(
     steps: &[Step<Record>],
-    lateness: i64,
+    (lateness, early): (i64, Option<i64>),
     aggregate: A,
     recompute: impl Fn(&Multiset<i64>) -> A::Output,
 ) -> Result<(), TestCaseError>
 where
     A: Aggregate<Record, Output: Ord + std::fmt::Debug> + Copy + Send + Sync,
 {
-    let windows = tumbling(SIZE_MS).lateness(lateness);
+    let windows = early.iter().fold(tumbling(SIZE_MS).lateness(lateness), |windows, every| windows.early(*every));
     let observed = run(steps.to_vec(), move |graph, input| {
         let keyed = key_by(graph, &input, |(key, _)| *key);
         window(graph, &keyed, "all", windows, aggregate).results
@@ -51,7 +51,8 @@ where
             }
         }
         // What a window said last stands for ever; until it is over, what it says is recomputed.
-        for ((start, key), records) in accepted.iter().filter(|((start, _), _)| start + SIZE_MS <= watermark.0) {
+        let is_due = early.is_some_and(|every| before.0.div_euclid(every) != watermark.0.div_euclid(every));
+        for ((start, key), records) in accepted.iter().filter(|((start, _), _)| is_due || start + SIZE_MS <= watermark.0) {
             expected.remove(&(*start, *key));
             if !records.is_empty() {
                 expected.insert((*start, *key), recompute(records));
@@ -75,16 +76,21 @@ where
     Ok(())
 }
 
+/// Lateness, and how often there are early results.
+fn how() -> impl Strategy<Value = (i64, Option<i64>)> {
+    (0_i64..15, prop::option::of(1_i64..2 * SIZE_MS))
+}
+
 proptest! {
     #[test]
-    fn a_window_is_what_its_records_give(steps in history(), lateness in 0_i64..15) {
+    fn a_window_is_what_its_records_give(steps in history(), how in how()) {
         let all = (count(), sum(value), min(|(_, value): &Record| *value));
-        check(&steps, lateness, all, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().min().unwrap()))?;
+        check(&steps, how, all, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().min().unwrap()))?;
     }
 
     #[test]
-    fn a_window_counts_and_averages_its_values(steps in history(), lateness in 0_i64..15) {
-        check(&steps, lateness, (avg(value), distinct(value)), |r| {
+    fn a_window_counts_and_averages_its_values(steps in history(), how in how()) {
+        check(&steps, how, (avg(value), distinct(value)), |r| {
             let values: Vec<i64> = r.iter().copied().collect();
             let mean = values.iter().sum::<i64>().div_euclid(values.len() as i64);
             (mean, values.iter().collect::<BTreeSet<_>>().len() as u64)
@@ -92,8 +98,8 @@ proptest! {
     }
 
     #[test]
-    fn a_window_has_the_greatest_and_the_least_of_its_values(steps in history(), lateness in 0_i64..15, n in 1_usize..4) {
-        check(&steps, lateness, (top(n, value), bottom(n, value)), |r| {
+    fn a_window_has_the_greatest_and_the_least_of_its_values(steps in history(), how in how(), n in 1_usize..4) {
+        check(&steps, how, (top(n, value), bottom(n, value)), |r| {
             let mut values: Vec<i64> = r.iter().copied().collect();
             values.sort();
             let least = values.iter().copied().take(n).collect();
@@ -104,9 +110,9 @@ proptest! {
 
     /// An order that many records share, by a closure of its own that panics.
     #[test]
-    fn a_window_has_its_first_and_its_last_value(steps in history(), lateness in 0_i64..15) {
+    fn a_window_has_its_first_and_its_last_value(steps in history(), how in how()) {
         let all = (first_by(|r| value(r) % 2, |r: &Record| r.1), last_by(|r: &Record| r.1.abs(), value));
-        check(&steps, lateness, all, |r| {
+        check(&steps, how, all, |r| {
             let first = r.iter().map(|v| (v % 2, *v)).min().unwrap();
             let last = r.iter().map(|v| (v.abs(), *v)).max().unwrap();
             (first.1, last.1)
