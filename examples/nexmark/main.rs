@@ -59,7 +59,7 @@ struct Args {
     /// Only events before this time.
     #[arg(long, value_name = "MS")]
     before: Option<i64>,
-    /// In the middle the process dies, and goes on where its last checkpoint was.
+    /// After a third the job stops and starts; in the middle it dies, and goes on where its last checkpoint was.
     #[arg(long)]
     kill: bool,
 }
@@ -109,6 +109,10 @@ fn run(args: &Args) -> Result<()> {
         }
         if at % epoch == epoch - 1 {
             test.settle();
+        }
+        if args.kill && at == lines.len() / 3 {
+            // In order, with a checkpoint: what is killed later goes on from there.
+            test.stop().restart();
         }
         if args.kill && at == lines.len() / 2 {
             test.restart();
