@@ -14,7 +14,7 @@ use crate::source::running::RunningSource;
 use crate::state::{Saved, Snapshot};
 use crate::time::{Epoch, Watermark};
 use crate::update::{Data, DeadLetter, Update};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use timely::dataflow::{Scope, Stream};
@@ -98,6 +98,7 @@ pub(crate) struct Shared<'s> {
     pub(crate) bindings_stream: RefCell<Option<Timely<'s, Rc<Binding>>>>,
     pub(crate) raw: RawRecords,
     pub(crate) errors: RefCell<Vec<crate::error::Error>>,
+    correction_horizon_ms: Cell<i64>,
 }
 
 impl<'s> Graph<'s> {
@@ -112,6 +113,7 @@ impl<'s> Graph<'s> {
             bindings_stream: RefCell::default(),
             raw: RawRecords::default(),
             errors: RefCell::default(),
+            correction_horizon_ms: Cell::new(0),
         };
         Self { scope, shared: Rc::new(shared) }
     }
@@ -178,6 +180,18 @@ impl<'s> Graph<'s> {
     pub fn first_error(&self) -> Result<()> {
         let mut errors = self.shared.errors.borrow_mut();
         if errors.is_empty() { Ok(()) } else { Err(errors.remove(0)) }
+    }
+
+    /// How long what has been said can still be corrected, in event time behind the point from where nothing new is taken: state is kept
+    /// as much longer. Holds for the operators that are added from here on.
+    pub fn correct_for(&self, horizon_ms: i64) {
+        self.shared.correction_horizon_ms.set(horizon_ms.max(0));
+    }
+
+    /// See [`Graph::correct_for`]; 0 unless it was said.
+    #[must_use]
+    pub fn correction_horizon_ms(&self) -> i64 {
+        self.shared.correction_horizon_ms.get()
     }
 
     /// Where the worker learns the bindings.
