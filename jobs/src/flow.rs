@@ -23,7 +23,7 @@ use distributary_runtime::key::Key;
 use distributary_runtime::output;
 use distributary_runtime::plan::{SinkRole, SinkTarget, Tier};
 use distributary_runtime::sink::Guarantee;
-use distributary_runtime::source::{self, Reading};
+use distributary_runtime::source::{self, Decoder, Reading, SubjectOf};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::Data;
 use serde::Serialize;
@@ -89,6 +89,35 @@ impl<'s> Flow<'s> {
         self
     }
 
+    /// How long what has been said can still be corrected when somebody is to be forgotten, in event time behind the point from where nothing
+    /// new is taken. Windows, joins and ids are kept as much longer, so it costs memory. To be said before the streams that it is to hold for.
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, TestJob, Timestamp, count, days, job, secs, topic, tumbling};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "logins", id = "login", time = "at", subject = "user_id")]
+    /// struct Login { login: u64, user_id: String, at: Timestamp }
+    ///
+    /// #[job(team = "ops")]
+    /// fn load(flow: &Flow) -> Result<()> {
+    ///     flow.correct_for(days(30));
+    ///     flow.read::<Login>()?.key_by(|_| ()).window(tumbling(secs(10))).aggregate("load", count()).to(topic("ops.load"));
+    ///     Ok(())
+    /// }
+    ///
+    /// let login = |login, user: &str| Login { login, user_id: user.into(), at: secs(3).into() };
+    /// let mut t = TestJob::new(load);
+    /// t.push(login(1, "u1")).push(login(2, "u2")).push(login(3, "u2")).advance_to(days(7));
+    /// assert_eq!(t.rows("ops.load").json()[0]["value"], 3);
+    /// t.delete("u2");
+    /// assert_eq!(t.rows("ops.load").json()[0]["value"], 1);
+    /// ```
+    pub fn correct_for(&self, horizon: Duration) {
+        self.graph.correct_for(millis(horizon));
+    }
+
     /// Reads the topic of an event type, each record as an event. What does not decode becomes a dead letter, with its cause.
     ///
     /// A topic that another job writes with `.to(topic(..))` is read like any other: its corrections (header `op` = `-`, with the full
@@ -98,7 +127,9 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// None today: what can be wrong with the topic is known when the job starts.
     pub fn read<E: Event>(&self) -> Result<Stream<'s, E>> {
-        Ok(self.events(|flow| flow.source::<E, E>(TopicForm::Append, |record| codec::decode::<E>(record))))
+        let subject: Arc<SubjectOf<E>> = Arc::new(|event: &E| event.subject());
+        let subject = E::describe().subject.map(|_| subject);
+        Ok(self.events(|flow| flow.source::<E, E>(TopicForm::Append, |record| codec::decode::<E>(record), subject)))
     }
 
     /// Reads a topic that another job writes with `.to(topic(..).tail())`: as [`Flow::read`], but what a replaced process of that job
@@ -127,9 +158,8 @@ impl<'s> Flow<'s> {
     pub fn read_tail<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
         let name = name.to_string();
         Ok(self.events(move |flow| {
-            let records = flow.source::<E, _>(TopicForm::Append, |record| {
-                codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time))
-            });
+            let decode = |record: &_| codec::decode::<E>(record).map(|(e, time)| ((codec::written(record), e), time));
+            let records = flow.source::<E, _>(TopicForm::Append, decode, None);
             operators::in_sequence(&flow.graph, &records, &name)
         }))
     }
@@ -168,7 +198,7 @@ impl<'s> Flow<'s> {
     pub fn read_upsert<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
         let name = name.to_string();
         Ok(self.events(move |flow| {
-            let rows = flow.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record));
+            let rows = flow.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record), None);
             operators::newest(&flow.graph, &rows, &name, DELETED_KEPT_MS)
         }))
     }
@@ -195,7 +225,8 @@ impl<'s> Flow<'s> {
         };
         let detail = format!("records of {}", E::TOPIC);
         let reading = Reading { topic: E::TOPIC, form: TopicForm::Append, delay_ms: 0, takes_back: false, detail: &detail };
-        let records = source::read(&self.graph, reading, Arc::new(|record| Ok(Archived::<E>::of(record))));
+        let decoder = Decoder { decode: Arc::new(|record: &Record| Ok(Archived::<E>::of(record))), subject: None };
+        let records = source::read(&self.graph, reading, decoder);
         let target = Sink::rows(name, &rows);
         output::to(&self.graph, &records, target, move |archived, stamp, binding| {
             let Some(binding) = binding else { unreachable!("what comes straight from a source comes behind its binding") };
@@ -213,6 +244,7 @@ impl<'s> Flow<'s> {
         &self,
         form: TopicForm,
         decode: impl Fn(&Record) -> Result<(D, EventTime), Cause> + Send + Sync + 'static,
+        subject: Option<Arc<SubjectOf<D>>>,
     ) -> Collection<'s, D> {
         let about = E::describe();
         if about.subject.is_some() {
@@ -222,7 +254,7 @@ impl<'s> Flow<'s> {
             format!("{} from {} (id {}, time {}, delay {} ms)", about.rust_type, E::TOPIC, about.id, about.time, about.delay_ms);
         let decode = move |record: &_| decode(record).map_err(|cause| cause.to_string());
         let reading = Reading { topic: E::TOPIC, form, delay_ms: about.delay_ms, takes_back: true, detail: &detail };
-        source::read(&self.graph, reading, Arc::new(decode))
+        source::read(&self.graph, reading, Decoder { decode: Arc::new(decode), subject })
     }
 
     fn events<E: Event>(&self, make: impl FnOnce(&Self) -> Collection<'s, E> + 's) -> Stream<'s, E> {

@@ -11,6 +11,7 @@ use distributary_connectors::lake::row_json;
 use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sqlite::SqliteBus;
 use distributary_runtime::bus::{Bus, NewRecord, Offset, Record, TopicSpec};
+use distributary_runtime::deletion::{self, Cut, Request};
 use distributary_runtime::engine;
 use distributary_runtime::error::Result;
 use distributary_runtime::journal::StartRequest;
@@ -23,7 +24,7 @@ use distributary_runtime::state::CheckpointStore;
 use distributary_runtime::time::{EventTime, ManualClock, WallTime, monotonic};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -89,6 +90,7 @@ impl TestJob {
     pub fn with(job: Job, settings: Settings) -> Self {
         let clock = Arc::new(ManualClock::at(WallTime(0)));
         let bus = Arc::new(must(SqliteBus::in_memory(clock.clone())));
+        must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(deletion::TOPIC, 1) }));
         let mut memory = BTreeMap::new();
         let shared: Arc<dyn Bus> = bus.clone();
         let tier = |of: TierOf| {
@@ -128,6 +130,20 @@ impl TestJob {
     pub fn push_raw(&mut self, topic: &str, record: NewRecord) -> &mut Self {
         let topic = must(self.bus.topic(topic)).unwrap_or_else(|| panic!("the job does not read `{topic}`"));
         must(self.bus.produce(topic.id, vec![record]));
+        self
+    }
+
+    /// Asks to forget a subject, with everything about it that is published so far. What follows from it is corrected with the next epoch.
+    pub fn delete(&mut self, subject: impl Into<String>) -> &mut Self {
+        let read: BTreeSet<&str> =
+            self.tiers.iter().flat_map(|tier| tier.plan.sources()).map(|source| source.topic.as_str()).collect();
+        let cut = must(Cut::now(&*self.bus, read));
+        self.request(&Request { subjects: vec![subject.into()], cut })
+    }
+
+    /// Publishes a request to delete.
+    pub fn request(&mut self, request: &Request) -> &mut Self {
+        must(deletion::publish(&*self.bus, request, WallTime(self.clock_now())));
         self
     }
 

@@ -1,6 +1,11 @@
 //! Bindings: the durable record that makes an epoch definite.
 
+mod recalls;
+
+pub use recalls::{OpenRecall, RecallFacts, recalled};
+
 use crate::bus::{Offset, TopicId};
+use crate::key;
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -24,24 +29,41 @@ pub enum SourcePartition {
         /// Number of the slice.
         slice: u32,
     },
-    /// The recalled records of a deletion.
+    /// Has its number in the journal's format; nothing writes it.
     Recall {
         /// Number of the deletion in the pipeline.
         deletion: u32,
     },
-    /// Requests to the pipeline itself.
+    /// Requests to delete: see [`crate::deletion`].
     Control {
-        /// Partition of the control topic.
+        /// Partition of their topic.
+        partition: u32,
+    },
+    /// What was recalled for requests of what a partition of a topic on the bus had brought. Its offsets count the records, and behind the
+    /// last one there is [an end](SourcePartition::RECALLED).
+    Recalled {
+        /// Offset of the first of the requests.
+        deletion: u32,
+        /// The partition on the bus.
         partition: u32,
     },
 }
 
 impl SourcePartition {
+    /// The resume offset of recalled records that are all bound.
+    pub const RECALLED: Offset = Offset(u64::MAX);
+
+    /// Whether its records say how far event time has got: those that are recalled and requests do not.
+    #[must_use]
+    pub fn has_event_time(self) -> bool {
+        matches!(self, Self::Bus { .. } | Self::Archive { .. })
+    }
+
     /// The number that decides which worker follows it, and that stands in an origin.
     #[must_use]
     pub fn number(self) -> u32 {
         match self {
-            Self::Bus { partition, .. } | Self::Control { partition } => partition,
+            Self::Bus { partition, .. } | Self::Control { partition } | Self::Recalled { partition, .. } => partition,
             Self::Archive { slice } => slice,
             Self::Recall { deletion } => deletion,
         }
@@ -55,6 +77,7 @@ impl fmt::Display for SourcePartition {
             Self::Archive { slice } => write!(f, "archive-{slice}"),
             Self::Recall { deletion } => write!(f, "recall-{deletion}"),
             Self::Control { partition } => write!(f, "control-{partition}"),
+            Self::Recalled { deletion, partition } => write!(f, "{partition} recalled for {deletion}"),
         }
     }
 }
@@ -66,6 +89,11 @@ pub struct Feed {
     pub source: u16,
     /// The partition.
     pub partition: SourcePartition,
+}
+
+impl Feed {
+    /// Requests to delete: no source of the plan reads them.
+    pub const REQUESTS: Self = Self { source: u16::MAX, partition: SourcePartition::Control { partition: 0 } };
 }
 
 /// A piece of a source partition that a reader has delivered to its worker.
@@ -150,6 +178,12 @@ impl Binding {
     pub fn is_checkpoint(&self) -> bool {
         self.controls.contains(&Control::Checkpoint)
     }
+
+    /// Offsets of the requests to delete that hold from this epoch on.
+    #[must_use]
+    pub fn requests(&self) -> Option<(Offset, Offset)> {
+        self.ranges.iter().find(|range| range.feed == Feed::REQUESTS).map(|range| (range.from, range.upto))
+    }
 }
 
 /// Where one source partition stands.
@@ -174,6 +208,9 @@ pub struct Positions {
     pub watermark: Option<Watermark>,
     /// Every source partition ever bound or started from.
     pub feeds: BTreeMap<Feed, PartitionPosition>,
+    /// What a recall has to know.
+    #[serde(skip)]
+    pub recalls: RecallFacts,
 }
 
 impl Positions {
@@ -192,8 +229,12 @@ impl Positions {
 
     /// Adds one binding. `delay_ms[source]` is the source's watermark delay.
     pub fn apply(&mut self, binding: &Binding, delay_ms: &[i64]) {
+        if let Some((from, upto)) = binding.requests() {
+            self.recalls.begin(from, upto, &self.feeds);
+        }
         for lift in &binding.lifts {
             let mut at = self.of(lift.feed);
+            self.recalls.lifted(lift, at);
             at.watermark = at.watermark.max(lift.to);
             self.feeds.insert(lift.feed, at);
         }
@@ -204,10 +245,28 @@ impl Positions {
             at.watermark = at.watermark.max(range.max_time.minus_ms(delay));
             at.last_data_at = binding.closed_at;
             self.feeds.insert(range.feed, at);
+            self.recalls.bound(range, &mut self.feeds);
         }
         self.epoch = binding.epoch;
         self.closed_at = binding.closed_at;
         self.watermark = Some(binding.watermark);
+    }
+
+    /// As it stands in checkpoints.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        key::encode(&(self, &self.recalls)).unwrap_or_else(|_| unreachable!("positions are plain data"))
+    }
+
+    /// What stands in a checkpoint. Those of before there were deletions end where they now tell of recalls.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        if let Ok((positions, recalls)) = key::decode::<(Self, RecallFacts)>(bytes) {
+            return Ok(Self { recalls, ..positions });
+        }
+        key::decode(bytes)
     }
 }
 

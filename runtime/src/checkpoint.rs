@@ -6,7 +6,6 @@
 use crate::binding::Positions;
 use crate::error::Result;
 use crate::journal::{Checkpoint, Fact};
-use crate::key;
 use crate::layout::Layout;
 use crate::report::Done;
 use crate::state::{Manifest, ManifestHead, Written};
@@ -173,7 +172,7 @@ impl Checkpoints {
 
     fn clean(&mut self) -> Option<Next> {
         let newest = &self.kept.back()?.1;
-        let positions: Positions = key::decode(&newest.head.positions).unwrap_or_default();
+        let positions = Positions::decode(&newest.head.positions).unwrap_or_default();
         self.cleaning = true;
         Some(Next::Upkeep(Job::Clean {
             keep: self.kept.iter().map(|(_, m)| m.clone()).collect(),
@@ -189,7 +188,7 @@ impl Checkpoints {
         if pending.manifest.is_some() || pending.written.len() < self.snapshots || !caught_up {
             return Ok(None);
         }
-        let positions = key::encode(&pending.positions).unwrap_or_else(|_| unreachable!("positions are plain data"));
+        let positions = pending.positions.encode();
         let previous = self.kept.back().map(|(_, m)| m);
         let head = ManifestHead { epoch: pending.epoch, positions, ..self.template.clone() };
         let manifest = Manifest::merge(previous, head, std::mem::take(&mut pending.written))?;

@@ -4,6 +4,7 @@ mod place;
 
 use crate::binding::{Binding, BindingLog, Feed, Positions};
 use crate::bus::{Bus, Offset, TopicId, TopicSpec};
+use crate::deletion::{Listener, Requests};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::graph::Graph;
@@ -116,6 +117,15 @@ pub fn run(
         end: entered.end,
     };
     let scribe = Scribe::start(writer, durable.clone(), &reports);
+    let requests = Requests::default();
+    let outstanding = match plan.sources().any(|source| source.has_subject) {
+        true => {
+            let look_every = Duration::from_millis(settings.metadata_interval_ms);
+            let (bus, requests, reports) = (components.bus.clone(), requests.clone(), reports.clone());
+            Listener { bus, requests, reports, look_every }.start()?
+        }
+        false => Vec::new(),
+    };
     let upkeep = Upkeep {
         pipeline: pipeline.name.clone(),
         generation: entered.generation,
@@ -145,6 +155,7 @@ pub fn run(
         replay,
         live: live.clone(),
         claims,
+        outstanding,
         until: until.clone(),
         gaps: entered.history.accepted_gaps.clone(),
         template,
@@ -169,6 +180,7 @@ pub fn run(
         start: restored.epoch.next(),
         positions: restored.positions,
         live,
+        requests,
         until,
         manifest: newest,
         lanes: Mutex::new(lanes),
@@ -225,6 +237,7 @@ struct Shared {
     start: Epoch,
     positions: Positions,
     live: Positions,
+    requests: Requests,
     until: BTreeMap<Feed, Offset>,
     manifest: Option<Manifest>,
     lanes: Mutex<Vec<(String, u32, OpenLane)>>,

@@ -126,7 +126,7 @@ mod tests {
     fn plan(topics: &[&str], states: &[(&str, &str)]) -> Plan {
         let node = Node { id: 0, kind: "x".into(), detail: String::new(), inputs: vec![], state: None, source: None, sink: None };
         let source = |(source, topic): (u16, &&str)| Node {
-            source: Some(SourceNode { source, topic: (*topic).into(), delay_ms: 0 }),
+            source: Some(SourceNode { source, topic: (*topic).into(), delay_ms: 0, has_subject: false }),
             ..node.clone()
         };
         let state = |(name, types): &(&str, &str)| Node {

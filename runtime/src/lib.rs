@@ -29,6 +29,7 @@
 //! | [`minter`] | *pure*: when an epoch closes, what it binds; back-pressure, watermark, idleness, lifts |
 //! | [`journal`] | *pure*: entries, which of them count, how a start goes on; [`scribe`] writes it on its own thread |
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
+//! | [`deletion`] | requests to delete: what they cover is suppressed where it would enter, or recalled and enters turned round |
 //! | [`operator`], [`input`] | the two shapes of an operator; what it takes: a collection, or several side by side |
 //! | [`graph`], [`plan`], [`table`] | the dataflow while it is built; the plan as data, and the columns of its tables |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
@@ -49,6 +50,7 @@ pub mod blocked;
 pub mod bus;
 pub mod checkpoint;
 pub mod dead_letters;
+pub mod deletion;
 pub mod engine;
 pub mod error;
 pub mod failpoint;

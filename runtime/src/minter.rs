@@ -1,7 +1,7 @@
 //! The minter decides when an epoch closes and what it binds. It is the whole back-pressure, and it is pure: reports and
 //! times come in, bindings go out.
 
-use crate::binding::{Binding, Control, Delivered, Feed, Lift, PartitionPosition, Positions, Range};
+use crate::binding::{Binding, Control, Delivered, Feed, Lift, PartitionPosition, Positions, Range, SourcePartition};
 use crate::bus::Offset;
 use crate::settings::{IdleWatermark, Settings};
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
@@ -76,13 +76,19 @@ impl Minter {
         (self.in_flight.len(), self.in_flight_bytes)
     }
 
-    /// Whether as much waits as one epoch takes, or as a partition may be read ahead: its reader is held up until some of it is bound.
+    /// Whether as much waits as one epoch takes, or as a partition may be read ahead: its reader is held up until some of it is bound. Requests
+    /// to delete wait for nothing.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let held_up = |of: &Waiting| of.bytes >= self.settings.read_ahead_bytes;
-        self.waiting_records >= self.settings.epoch_records_max
+        self.has_requests()
+            || self.waiting_records >= self.settings.epoch_records_max
             || self.waiting_bytes >= self.settings.epoch_bytes_max
             || self.waiting.values().any(held_up)
+    }
+
+    fn has_requests(&self) -> bool {
+        self.waiting.get(&Feed::REQUESTS).is_some_and(|of| !of.pieces.is_empty())
     }
 
     /// How far a partition has been read, bound or not.
@@ -102,6 +108,10 @@ impl Minter {
 
     /// A reader has delivered something. What is bound already (a replay) is not taken twice.
     pub fn delivered(&mut self, piece: Delivered) {
+        let is_recalled = matches!(piece.feed.partition, SourcePartition::Recalled { .. });
+        if is_recalled && !self.positions.recalls.is_open(piece.feed) {
+            return;
+        }
         self.know(piece.feed);
         if piece.upto <= self.positions.of(piece.feed).resume {
             return;
@@ -172,8 +182,8 @@ impl Minter {
     pub fn mint(&mut self, now: WallTime, monotonic: Duration, controls: Vec<Control>, floor: Watermark) -> Binding {
         let before = self.positions.watermark();
         let (ranges, bytes) = self.take_ranges();
-        let lifts =
-            ranges.iter().filter(|r| self.positions.of(r.feed).watermark < before).map(|r| Lift { feed: r.feed, to: before });
+        let behind = |r: &&Range| r.feed.partition.has_event_time() && self.positions.of(r.feed).watermark < before;
+        let lifts = ranges.iter().filter(behind).map(|r| Lift { feed: r.feed, to: before });
         let mut binding = Binding {
             epoch: self.positions.epoch.next(),
             closed_at: WallTime(now.0.max(self.positions.closed_at.0 + 1)),
@@ -190,12 +200,14 @@ impl Minter {
         binding
     }
 
-    /// Takes pieces round robin over the partitions, so that one that runs ahead does not starve the others.
+    /// Takes pieces round robin over the partitions, so that one that runs ahead does not starve the others. Requests to delete hold before
+    /// anything else is taken.
     fn take_ranges(&mut self) -> (Vec<Range>, u64) {
         let mut ranges: BTreeMap<Feed, Range> = BTreeMap::new();
         let (mut records, mut bytes) = (0, 0);
+        let only_requests = self.has_requests();
         while self.waiting_records > 0 && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
-            for (feed, waiting) in &mut self.waiting {
+            for (feed, waiting) in self.waiting.iter_mut().filter(|(feed, _)| !only_requests || **feed == Feed::REQUESTS) {
                 let Some(piece) = waiting.pieces.pop_front() else { continue };
                 // What lies between them, a reader has passed over: nobody may see it.
                 let from = self.positions.of(*feed).resume.min(piece.from);
@@ -211,6 +223,9 @@ impl Minter {
                 self.waiting_records -= piece.records;
                 self.waiting_bytes -= piece.bytes;
             }
+            if only_requests && !self.has_requests() {
+                break;
+            }
         }
         (ranges.into_values().collect(), bytes)
     }
@@ -219,7 +234,8 @@ impl Minter {
     fn claim(&self, closed_at: WallTime, monotonic: Duration) -> Watermark {
         let quiet_ms =
             |at: &PartitionPosition| closed_at.0.saturating_sub(at.last_data_at.0) - self.settings.idle_after_ms as i64;
-        let busy = self.positions.feeds.iter().filter(|(feed, at)| !(quiet_ms(at) >= 0 && self.seen_drained(feed, monotonic)));
+        let timed = self.positions.feeds.iter().filter(|(feed, _)| feed.partition.has_event_time());
+        let busy = timed.filter(|(feed, at)| !(quiet_ms(at) >= 0 && self.seen_drained(feed, monotonic)));
         let least = busy.map(|(_, at)| at.watermark).min();
         // Event time went on as the clock did before the silence, and is taken to do so in it. Who has never brought any tells nothing.
         let by_clock = || {

@@ -54,6 +54,9 @@ pub struct SourceNode {
     pub topic: String,
     /// Watermark delay: how far behind the greatest event time the partition's watermark stays.
     pub delay_ms: i64,
+    /// Whether its events are about somebody, whom a request to delete may name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_subject: bool,
 }
 
 /// A sink.

@@ -6,14 +6,17 @@
 mod follower;
 pub(crate) mod raw;
 mod reader;
+mod recall;
 pub mod running;
 
+use crate::binding::SourcePartition;
 use crate::bus::{Record, TopicForm};
 use crate::graph::{Collection, Graph, Spec};
 use crate::plan::SourceNode;
 use crate::time::EventTime;
 use crate::update::{Data, DeadLetter, Update};
 use follower::Follower;
+use std::borrow::Cow;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -22,6 +25,23 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// Reads an event and its time out of a record; an error is the cause of a dead letter. Runs caught, on the reader's thread.
 pub type Decode<D> = dyn Fn(&Record) -> Result<(D, EventTime), String> + Send + Sync;
+
+/// Names the subject of an event, if it has one.
+pub type SubjectOf<D> = dyn Fn(&D) -> Option<Cow<'_, str>> + Send + Sync;
+
+/// How records become events.
+pub struct Decoder<D> {
+    /// The event of a record.
+    pub decode: Arc<Decode<D>>,
+    /// Whom it is about; `None` of a source that requests to delete have nothing to do with.
+    pub subject: Option<Arc<SubjectOf<D>>>,
+}
+
+impl<D> Clone for Decoder<D> {
+    fn clone(&self) -> Self {
+        Self { decode: self.decode.clone(), subject: self.subject.clone() }
+    }
+}
 
 /// What is read, and how.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +59,10 @@ pub struct Reading<'a> {
 }
 
 /// Reads a topic. Every record becomes an update, or a dead letter with its cause.
-pub fn read<'s, D: Data>(graph: &Graph<'s>, reading: Reading<'_>, decode: Arc<Decode<D>>) -> Collection<'s, D> {
+pub fn read<'s, D: Data>(graph: &Graph<'s>, reading: Reading<'_>, decoder: Decoder<D>) -> Collection<'s, D> {
     let Reading { topic, form, delay_ms, takes_back, detail } = reading;
     let source = graph.plan().sources().count() as u16;
-    let node = SourceNode { source, topic: topic.into(), delay_ms };
+    let node = SourceNode { source, topic: topic.into(), delay_ms, has_subject: decoder.subject.is_some() };
     let node = graph.add(Spec::new("source", detail), &[], Some(node), None);
     let scope = graph.scope();
     let mut builder = OperatorBuilder::new("source".into(), scope);
@@ -64,7 +84,7 @@ pub fn read<'s, D: Data>(graph: &Graph<'s>, reading: Reading<'_>, decode: Arc<De
         drop(capabilities);
         let activator = scope.worker().sync_activator_for(address);
         let mut follower =
-            running.map(|running| Follower::start(running, source, node, (delay_ms, takes_back), decode, activator, raw));
+            running.map(|running| Follower::start(running, (source, node), (delay_ms, takes_back), decoder, activator, raw));
         move |_frontiers| {
             let Some(follower) = &mut follower else { return };
             bindings.for_each(|time, batch| {

@@ -4,7 +4,7 @@
 mod sealed;
 mod told;
 
-use crate::binding::{Binding, Control, Feed, Lift, Positions};
+use crate::binding::{Binding, Control, Delivered, Feed, Lift, Positions};
 use crate::blocked::Blocked;
 use crate::bus::{BusError, Offset};
 use crate::checkpoint::{Checkpoints, Next};
@@ -46,6 +46,8 @@ pub struct Begin {
     pub live: Positions,
     /// What partitions have claimed of event time before the generation, to be lifted to in the first binding.
     pub claims: Vec<Lift>,
+    /// Requests to delete that were there at the start: those that are not bound hold before any new record.
+    pub outstanding: Vec<Delivered>,
     /// Where reading ends; nothing when it does not.
     pub until: BTreeMap<Feed, Offset>,
     /// Gaps in the bus that an operator accepted.
@@ -112,7 +114,8 @@ impl Steering {
     pub fn new(mut begin: Begin) -> Self {
         let delays: Vec<i64> = begin.plan.sources().map(|s| s.delay_ms).collect();
         let claims = std::mem::take(&mut begin.claims);
-        let minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone(), claims);
+        let mut minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone(), claims);
+        std::mem::take(&mut begin.outstanding).into_iter().for_each(|piece| minter.delivered(piece));
         let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
         let mut checkpoints =

@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
-use distributary_runtime::binding::{Binding, Control, Feed, Lift, PartitionPosition, Positions, Range, SourcePartition};
+use distributary_runtime::binding::{
+    Binding, Control, Feed, Lift, OpenRecall, PartitionPosition, Positions, Range, RecallFacts, SourcePartition,
+};
 use distributary_runtime::bus::{Offset, Token, TopicId};
 use distributary_runtime::journal::{Checkpoint, Entry, Fact, Incarnation, Start};
-use distributary_runtime::key::{decode, encode, stable_hash};
+use distributary_runtime::key::stable_hash;
 use distributary_runtime::layout::{Layout, Output};
 use distributary_runtime::state::{
     Entries, KeyedState, Manifest, ManifestHead, ObjectHeader, ObjectWriter, Snapshot, StateObject, Written,
@@ -192,16 +194,32 @@ fn journal_entries_of_version_2() {
 }
 
 /// They stand in manifests, as opaque bytes.
-#[test]
-fn positions_of_version_1() {
+fn positions() -> Positions {
     let at =
         |resume, watermark| PartitionPosition { resume: Offset(resume), watermark, last_data_at: WallTime(1_750_000_000_000) };
-    let positions = Positions {
+    Positions {
         epoch: Epoch(4_711),
         closed_at: WallTime(1_750_000_000_010),
         watermark: Some(EventTime(1_749_999_000_000)),
         feeds: [(feed(0, bus(1)), at(70_300, EventTime(1_749_999_999_999))), (feed(1, bus(0)), at(0, EventTime::MIN))].into(),
+        recalls: RecallFacts::default(),
+    }
+}
+
+/// They told nothing of recalls.
+#[test]
+fn positions_of_version_1() {
+    assert_eq!(Positions::decode(&kept("positions-v1")).unwrap(), positions());
+}
+
+#[test]
+fn positions_of_version_2() {
+    let recalls = RecallFacts {
+        since: [(feed(0, bus(1)), Offset(300))].into(),
+        lifts: [(feed(0, bus(1)), vec![(Offset(70_000), EventTime(-1)), (Offset(70_299), EventTime(1_749_999_000_000))])].into(),
+        open: [(7, OpenRecall { upto: Offset(9), bound: [(feed(0, bus(1)), Offset(70_300))].into() })].into(),
     };
-    let kept = golden("positions-v1", &encode(&positions).unwrap());
-    assert_eq!(decode::<Positions>(&kept).unwrap(), positions);
+    let positions = Positions { recalls, ..positions() };
+    let kept = golden("positions-v2", &positions.encode());
+    assert_eq!(Positions::decode(&kept).unwrap(), positions);
 }

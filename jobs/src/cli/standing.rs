@@ -6,7 +6,6 @@ use distributary_runtime::binding::{Feed, PartitionPosition, Positions, SourcePa
 use distributary_runtime::bus::{Bus, Offset, PartitionOffsets, Topic};
 use distributary_runtime::engine;
 use distributary_runtime::journal::History;
-use distributary_runtime::key;
 use distributary_runtime::plan::Plan;
 use distributary_runtime::start;
 use distributary_runtime::state::CheckpointStore;
@@ -126,7 +125,7 @@ fn positions(store: &CheckpointStore, history: &History, plan: &Plan) -> Result<
         Some(newest) => {
             let manifest = store.manifest(&newest.manifest)?;
             let damaged = |what: String| Error::Damaged { object: newest.manifest.clone(), what };
-            key::decode(&manifest.head.positions).map_err(|e| damaged(e.to_string()))?
+            Positions::decode(&manifest.head.positions).map_err(|e| damaged(e.to_string()))?
         }
         None => {
             let mut positions = Positions { epoch: history.since, ..Positions::default() };

@@ -2,14 +2,27 @@
 
 use super::*;
 
+/// At 5 and 9 there are requests to delete. What is recalled for the first comes at 11, 12 and 13: all of two partitions, some of the third.
 fn binding(epoch: u64) -> Binding {
-    let feed = Feed { source: 0, partition: SourcePartition::Archive { slice: (epoch % 3) as u32 } };
+    let bus = |partition| SourcePartition::Bus { topic: TopicId([1; 16]), partition };
+    let feed = Feed { source: 0, partition: bus((epoch % 3) as u32) };
     let (from, upto) = (Offset(epoch * 10), Offset(epoch * 10 + 10));
+    let range = |feed, upto| Range { feed, from: Offset(0), upto, records: 1, max_time: EventTime::MIN };
+    let more = match epoch {
+        5 => Some(Range { from: Offset(3), ..range(Feed::REQUESTS, Offset(7)) }),
+        9 => Some(Range { from: Offset(7), ..range(Feed::REQUESTS, Offset(8)) }),
+        11 | 12 => Some(range(recalled(feed, 3), SourcePartition::RECALLED)),
+        13 => Some(range(recalled(feed, 3), Offset(1))),
+        _ => None,
+    };
     Binding {
         epoch: Epoch(epoch),
         closed_at: WallTime(epoch as i64 * 7),
         watermark: EventTime(epoch as i64),
-        ranges: vec![Range { feed, from, upto, records: 10, max_time: EventTime(epoch as i64 * 5) }],
+        ranges: [Range { feed, from, upto, records: 10, max_time: EventTime(epoch as i64 * 5) }]
+            .into_iter()
+            .chain(more)
+            .collect(),
         lifts: if epoch.is_multiple_of(4) { vec![Lift { feed, to: EventTime(epoch as i64) }] } else { Vec::new() },
         controls: Vec::new(),
     }
@@ -32,11 +45,15 @@ fn positions_are_the_same_wherever_a_checkpoint_cuts_the_fold() {
     for cut in 0..=20 {
         let mut before = Positions::default();
         (1..=cut).for_each(|epoch| before.apply(&binding(epoch), &[3]));
-        let bytes = crate::key::encode(&before).unwrap();
-        let mut after: Positions = crate::key::decode(&bytes).unwrap();
+        let mut after = Positions::decode(&before.encode()).unwrap();
         (cut + 1..=20).for_each(|epoch| after.apply(&binding(epoch), &[3]));
         assert_eq!(after, whole);
     }
+    let open: Vec<(u32, Vec<u32>)> =
+        whole.recalls.open.iter().map(|(d, recall)| (*d, recall.bound.keys().map(|f| f.partition.number()).collect())).collect();
+    assert_eq!(open, [(3, vec![1]), (7, vec![0, 1, 2])], "of the first, a part of one partition is still to come");
+    let lift = whole.recalls.lifts.values().flatten().next();
+    assert_eq!(lift, Some(&(Offset(20), EventTime(4))), "in front of what comes behind it");
 }
 
 #[test]

@@ -38,6 +38,12 @@ impl Record {
         self.value.is_some() && self.header("op") == Some("-")
     }
 
+    /// Whether a pipeline wrote it: then that pipeline corrects it, and nobody else.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "pipeline")
+    }
+
     /// The text of a header; `None` when there is none of this name, or it is no text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -20,7 +20,7 @@ fn template() -> ManifestHead {
 }
 
 fn kept(epoch: u64) -> (Checkpoint, Manifest) {
-    let positions = key::encode(&Positions::default()).unwrap();
+    let positions = Positions::default().encode();
     let manifest = Manifest::merge(None, ManifestHead { epoch: Epoch(epoch), positions, ..template() }, []).unwrap();
     let name = manifest.name();
     (Checkpoint { epoch: Epoch(epoch), generation: 1, layout: Layout::default(), manifest: name, checksum: 0 }, manifest)

@@ -1,7 +1,7 @@
 //! What a graph asks of the worker that runs it: its sources, its share of the saved state, its lanes.
 
 use super::Shared;
-use crate::binding::{PartitionPosition, Positions};
+use crate::binding::{Feed, PartitionPosition, Positions};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Worker};
 use crate::lanes::{self, OpenLane};
@@ -63,7 +63,7 @@ impl Worker for Place {
     fn source(&self, source: u16) -> Option<RunningSource> {
         let node = self.shared.plan.sources().nth(usize::from(source))?;
         let of = |positions: &Positions| -> BTreeMap<u32, PartitionPosition> {
-            let feeds = positions.feeds.iter().filter(|(f, _)| f.source == source);
+            let feeds = positions.feeds.iter().filter(|(f, _)| f.source == source && f.partition.has_event_time());
             feeds.map(|(f, at)| (f.partition.number(), *at)).collect()
         };
         Some(RunningSource {
@@ -78,6 +78,10 @@ impl Worker for Place {
                 .filter(|(f, _)| f.source == source)
                 .map(|(f, at)| (f.partition.number(), *at))
                 .collect(),
+            requests: self.shared.requests.clone(),
+            requests_upto: self.shared.positions.of(Feed::REQUESTS).resume,
+            recalls: self.shared.positions.recalls.clone(),
+            recalled: self.shared.live.feeds.iter().filter(|(f, _)| f.source == source).map(|(f, at)| (*f, at.resume)).collect(),
             worker: (self.index, self.peers),
             settings: self.shared.settings.clone(),
             reports: self.shared.reports.clone(),

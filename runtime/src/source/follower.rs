@@ -1,10 +1,11 @@
 //! The follower of a source on one worker: emits exactly the records that a binding assigns, and checks their number.
 
-use super::Decode;
+use super::Decoder;
 use super::raw::{RawChunk, RawRecords};
 use super::reader::{Ahead, Chunk, Reader};
+use super::recall::{Again, Deletions};
 use super::running::RunningSource;
-use crate::binding::{Binding, Lift, Range};
+use crate::binding::{Binding, Lift, Range, SourcePartition};
 use crate::bus::Offset;
 use crate::error::Error;
 use crate::plan::NodeId;
@@ -16,7 +17,6 @@ use crossbeam_channel::{Receiver, bounded};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
@@ -29,6 +29,8 @@ struct Work {
     capabilities: [Capability<Epoch>; 2],
     /// Partitions that start at the pipeline's watermark: lifted when the epoch's turn comes, not before.
     lifts: Vec<Lift>,
+    /// Offsets of the requests to delete that hold from here on.
+    requests: Option<(Offset, Offset)>,
     /// (range, records found so far).
     ranges: VecDeque<(Range, u64)>,
 }
@@ -46,6 +48,7 @@ pub(super) struct Follower<D> {
     fetched: BTreeMap<u32, VecDeque<Cursor<D>>>,
     watermarks: BTreeMap<u32, Watermark>,
     work: VecDeque<Work>,
+    deletions: Deletions<D>,
     raw: RawRecords,
     reports: Reports,
     /// The bus does not hold what a binding promises: nothing is emitted any more.
@@ -65,10 +68,9 @@ struct Cursor<D> {
 impl<D: Data> Follower<D> {
     pub(super) fn start(
         running: RunningSource,
-        source: u16,
-        node: NodeId,
+        (source, node): (u16, NodeId),
         (delay_ms, takes_back): (i64, bool),
-        decode: Arc<Decode<D>>,
+        decoder: Decoder<D>,
         activator: SyncActivator,
         raw: RawRecords,
     ) -> Self {
@@ -76,6 +78,16 @@ impl<D: Data> Follower<D> {
         let (topic, owned, reports) = (running.topic.spec.name.clone(), running.worker, running.reports.clone());
         let watermarks = running.resume.iter().map(|(p, (_, w))| (*p, *w)).collect();
         let ahead = Ahead::default();
+        let decode = decoder.decode.clone();
+        let deletions = match decoder.subject.is_some() {
+            true => {
+                let (bus, topic, reports, activator) =
+                    (running.bus.clone(), running.topic.clone(), reports.clone(), activator.clone());
+                let again = Again { bus, topic, source, decoder, delay_ms, takes_back, reports, activator };
+                Deletions::start(&running, again)
+            }
+            false => Deletions::none(),
+        };
         let reader = Reader { running, source, decode, sender, activator, ahead: ahead.clone(), told_end: None };
         spawn("reader", &reports, move || reader.run());
         Self {
@@ -90,6 +102,7 @@ impl<D: Data> Follower<D> {
             fetched: BTreeMap::new(),
             watermarks,
             work: VecDeque::new(),
+            deletions,
             raw,
             reports,
             broken: false,
@@ -103,8 +116,9 @@ impl<D: Data> Follower<D> {
         let (me, peers) = self.owned;
         let mine = |r: &&Range| r.feed.source == self.source && r.feed.partition.number() as usize % peers == me;
         let ranges: VecDeque<_> = binding.ranges.iter().filter(mine).map(|r| (*r, 0)).collect();
-        if !ranges.is_empty() || !lifts.is_empty() {
-            self.work.push_back(Work { epoch: binding.epoch, capabilities, lifts, ranges });
+        let requests = binding.requests();
+        if !ranges.is_empty() || !lifts.is_empty() || requests.is_some() {
+            self.work.push_back(Work { epoch: binding.epoch, capabilities, lifts, requests, ranges });
         }
     }
 
@@ -119,13 +133,20 @@ impl<D: Data> Follower<D> {
             self.fetched.entry(chunk.partition).or_default().push_back(cursor);
         }
         while let Some(mut work) = self.work.pop_front() {
+            if let Some(requests) = work.requests.take() {
+                self.deletions.hold(requests);
+            }
             for lift in work.lifts.drain(..) {
+                self.deletions.lifted(lift.feed.partition.number(), lift.to);
                 let at = self.watermarks.entry(lift.feed.partition.number()).or_insert(EventTime::MIN);
                 *at = (*at).max(lift.to);
             }
             while let Some((range, found)) = work.ranges.front_mut() {
                 if !self.take(work.epoch, range, found) {
                     break;
+                }
+                if let SourcePartition::Bus { partition, .. } = range.feed.partition {
+                    self.deletions.bound(partition, range.upto);
                 }
                 if *found != range.records {
                     let (partition, upto) = (format!("{}[{}]", self.topic, range.feed.partition), range.upto);
@@ -149,6 +170,9 @@ impl<D: Data> Follower<D> {
     /// Takes the records of a range that are there; true when the range is complete.
     fn take(&mut self, epoch: Epoch, range: &Range, found: &mut u64) -> bool {
         let partition = range.feed.partition.number();
+        if matches!(range.feed.partition, SourcePartition::Recalled { .. }) {
+            return self.take_recalled(epoch, range, found);
+        }
         let Some(chunks) = self.fetched.get_mut(&partition) else { return false };
         let watermark = self.watermarks.entry(partition).or_insert(EventTime::MIN);
         while let Some(chunk) = chunks.front_mut() {
@@ -162,7 +186,12 @@ impl<D: Data> Follower<D> {
                 let diff = if self.takes_back && record.is_retraction() { -1 } else { 1 };
                 match decoded {
                     Ok((data, time)) => {
-                        self.updates.push((data, Stamp { origin, time, seen: *watermark }, diff));
+                        match self.deletions.suppresses(record, &data, partition) {
+                            Ok(true) => {}
+                            Ok(false) => self.updates.push((data, Stamp { origin, time, seen: *watermark }, diff)),
+                            Err(cause) => self.dead.push(DeadLetter { origin, node: self.node, diff, cause }),
+                        }
+                        // Event time goes on as if it had entered: what is late of others stays late.
                         *watermark = (*watermark).max(time.minus_ms(self.delay_ms));
                     }
                     Err(cause) => self.dead.push(DeadLetter { origin, node: self.node, diff, cause }),
@@ -184,6 +213,21 @@ impl<D: Data> Follower<D> {
             }
         }
         false
+    }
+
+    /// As [`Follower::take`], of what was recalled.
+    fn take_recalled(&mut self, epoch: Epoch, range: &Range, found: &mut u64) -> bool {
+        let (partition, mut originals) = (range.feed.partition.number(), Vec::new());
+        let give = |(original, update)| {
+            originals.push(original);
+            self.updates.push(update);
+        };
+        let Some(records) = self.deletions.take(range.feed, range.upto, range.from, give) else { return false };
+        *found = records;
+        if !originals.is_empty() {
+            self.raw.add_recalled(self.source, partition, RawChunk { records: originals, last: Cell::new(Some(epoch)) });
+        }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Decode;
 use super::running::RunningSource;
-use crate::binding::{Delivered, Feed, SourcePartition};
+use crate::binding::{Delivered, Feed};
 use crate::bus::{Batch, Consumer, Offset, Record};
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -203,6 +203,6 @@ impl<D: Data> Reader<D> {
     }
 
     fn feed(&self, partition: u32) -> Feed {
-        Feed { source: self.source, partition: SourcePartition::Bus { topic: self.running.topic.id, partition } }
+        self.running.feed(self.source, partition)
     }
 }

@@ -1,6 +1,8 @@
 //! What a worker gives a source to run with.
 
+use crate::binding::{Feed, RecallFacts, SourcePartition};
 use crate::bus::{Bus, Offset, Topic};
+use crate::deletion::Requests;
 use crate::report::Reports;
 use crate::settings::Settings;
 use crate::time::Watermark;
@@ -21,6 +23,14 @@ pub struct RunningSource {
     pub until: BTreeMap<u32, Offset>,
     /// This worker, and how many there are: partition p is followed by worker p % peers.
     pub worker: (usize, usize),
+    /// Requests to delete, as far as they are known.
+    pub(crate) requests: Requests,
+    /// Those in front of this offset hold before the first epoch.
+    pub(crate) requests_upto: Offset,
+    /// What is to be known to recall what this source has brought, as of the first epoch.
+    pub(crate) recalls: RecallFacts,
+    /// How much of what is recalled is bound before the live part begins.
+    pub(crate) recalled: BTreeMap<Feed, Offset>,
     /// Bounds and intervals.
     pub settings: Settings,
     /// Where to report.
@@ -28,6 +38,11 @@ pub struct RunningSource {
 }
 
 impl RunningSource {
+    /// A partition of the topic, as this source reads it.
+    pub(super) fn feed(&self, source: u16, partition: u32) -> Feed {
+        Feed { source, partition: SourcePartition::Bus { topic: self.topic.id, partition } }
+    }
+
     pub(super) fn owns(&self, partition: u32) -> bool {
         partition as usize % self.worker.1 == self.worker.0
     }

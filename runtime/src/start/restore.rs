@@ -115,7 +115,7 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
     for (at, checkpoint) in history.checkpoints.iter().enumerate().rev() {
         match read_checkpoint(store, checkpoint) {
             Ok(manifest) => {
-                let positions: Positions = key::decode(&manifest.head.positions)
+                let positions = Positions::decode(&manifest.head.positions)
                     .map_err(|e| Error::Damaged { object: checkpoint.manifest.clone(), what: e.to_string() })?;
                 let mut kept = Vec::new();
                 for older in &history.checkpoints[..at] {
@@ -144,6 +144,9 @@ pub fn restore(store: &CheckpointStore, history: &History, plan: &Plan) -> Resul
     for (feed, offset) in start {
         let at = positions.of(*feed);
         positions.feeds.insert(*feed, PartitionPosition { resume: *offset, ..at });
+        if *offset > Offset(0) {
+            positions.recalls.since.insert(*feed, *offset);
+        }
     }
     Ok(Restored { epoch: history.since, positions, kept: Vec::new(), damaged })
 }

@@ -3,6 +3,7 @@
 use super::Steering;
 use crate::binding::{Binding, Feed, SourcePartition};
 use crate::bus::Offset;
+use crate::deletion;
 use crate::error::Result;
 use crate::time::{Epoch, EventTime, Watermark};
 use crossbeam_channel::Sender;
@@ -34,7 +35,8 @@ impl Steering {
     /// The next epoch, when epochs are closed by request.
     pub(super) fn mint_sealed(&mut self) -> Option<Binding> {
         let seal = self.seals.iter_mut().find(|s| s.closed.is_none())?;
-        let all_here = seal.ends.iter().all(|(feed, end)| self.minter.reached(*feed) >= *end);
+        let recalled = self.minter.positions().recalls.feeds().map(|feed| (feed, SourcePartition::RECALLED));
+        let all_here = seal.ends.iter().copied().chain(recalled).all(|(feed, end)| self.minter.reached(feed) >= end);
         if self.minter.is_full() {
             return Some(self.mint(false, EventTime::MIN));
         }
@@ -50,6 +52,11 @@ impl Steering {
     fn source_ends(&self) -> Result<Vec<(Feed, Offset)>> {
         let bus = &self.begin.components.bus;
         let mut ends = Vec::new();
+        if self.begin.plan.sources().any(|source| source.has_subject)
+            && let Some(topic) = bus.topic(deletion::TOPIC)?
+        {
+            ends.extend(bus.offsets(topic.id)?.into_iter().map(|at| (Feed::REQUESTS, at.end)));
+        }
         for source in self.begin.plan.sources() {
             let Some(topic) = bus.topic(&source.topic)? else { continue };
             for at in bus.offsets(topic.id)?.into_iter().filter(|at| at.log_start < at.end) {

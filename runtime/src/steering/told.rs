@@ -14,7 +14,7 @@ impl Steering {
     pub(super) fn count(&mut self, binding: &Binding) {
         let metrics = &self.begin.components.metrics;
         metrics.epochs_closed.inc();
-        for range in &binding.ranges {
+        for range in binding.ranges.iter().filter(|range| range.feed.partition.has_event_time()) {
             self.partition(range.feed).records_in.inc_by(range.records);
         }
     }
@@ -58,7 +58,8 @@ impl Steering {
 
     pub(super) fn status(&self) -> Status {
         let positions = self.minter.positions();
-        let slowest = positions.feeds.iter().min_by_key(|(_, at)| at.watermark).map(|(feed, _)| self.name_of(*feed));
+        let timed = positions.feeds.iter().filter(|(feed, _)| feed.partition.has_event_time());
+        let slowest = timed.min_by_key(|(_, at)| at.watermark).map(|(feed, _)| self.name_of(*feed));
         Status {
             pipeline: self.begin.pipeline.clone(),
             recovering: self.recovering,
@@ -70,7 +71,12 @@ impl Steering {
             full: !self.minter.has_room(),
             checkpoint: self.checkpoints.newest(),
             checkpoint_pending: self.checkpoints.pending(),
-            lag: positions.feeds.keys().map(|feed| self.ends.get(feed).map(|_| self.lag(*feed))).sum(),
+            lag: positions
+                .feeds
+                .keys()
+                .filter(|feed| feed.partition.has_event_time())
+                .map(|feed| self.ends.get(feed).map(|_| self.lag(*feed)))
+                .sum(),
             watermark_ms: Some(positions.watermark().0).filter(|w| *w != i64::MIN),
             slowest,
             blocked: self.blocked.iter().map(|(feed, since)| self.blocked_partition(feed, since)).collect(),
