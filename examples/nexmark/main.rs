@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! cargo run --release --example nexmark -- --query q5 --input events.jsonl.gz --output answer.csv [--workers 2] [--shuffle SEED]
-//!     [--duplicate PERCENT] [--before MS] [--kill]
+//!     [--duplicate PERCENT] [--before MS] [--kill] [--delete FILE [--delete-at end|middle|before]]
 //! ```
 //!
 //! An answer is a text: a line for each row, fields joined by commas, sorted bytewise. The events are those of a marketplace: persons,
 //! auctions, bids, a JSON object on each line, with a `type`. They may be out of order by up to 200 s.
+//!
+//! The file of `--delete` names a person on each line: who registers, sells or bids. What the answer was in front of a request at the `end` stands
+//! beside it, in `answer.csv.before`.
 
 #![allow(clippy::print_stderr, reason = "it is a program for people")]
 
 mod events;
 mod queries;
 
-use clap::Parser;
-use distributary::{Error, Event, Result, TestJob, Timestamp};
+use clap::{Parser, ValueEnum};
+use distributary::{Error, Event, Result, TestJob, Timestamp, hours};
 use distributary_runtime::bus::NewRecord;
+use distributary_runtime::deletion::{Cut, Request};
 use distributary_runtime::settings::Settings;
 use distributary_runtime::time::WallTime;
 use events::{Auction, Bid, Person, Side};
@@ -25,6 +29,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Shuffled events are no more out of order than a watermark's delay allows: with what they were out of order before.
@@ -32,6 +37,8 @@ const SHUFFLED_MS: u64 = 40_000;
 /// Of the table beside auctions, this is every key.
 const SIDE_KEYS: std::ops::Range<u64> = 0..10_000;
 const SIDE_STEP: usize = 3;
+/// So long behind the last event, in event time, everything is said that is to be said.
+const AFTER_LAST: Duration = hours(24);
 /// So many times an epoch closes on the way.
 const EPOCHS: usize = 50;
 
@@ -62,6 +69,23 @@ struct Args {
     /// After a third the job stops and starts; in the middle it dies, and goes on where its last checkpoint was.
     #[arg(long)]
     kill: bool,
+    /// Persons to be forgotten, a number on each line.
+    #[arg(long, value_name = "FILE")]
+    delete: Option<PathBuf>,
+    /// When it is asked for.
+    #[arg(long, value_enum, default_value_t = When::End, requires = "delete")]
+    delete_at: When,
+}
+
+/// When a request comes. Unless it comes last, it holds for what is still to come as well.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// Ahead of all events.
+    Before,
+    /// When half of them are there.
+    Middle,
+    /// When everything is said.
+    End,
 }
 
 /// What all kinds have.
@@ -102,8 +126,13 @@ fn run(args: &Args) -> Result<()> {
             test.push(Side { key, since: Timestamp::EPOCH, value: format!("side-{key}") });
         }
     }
+    let request = args.delete.as_deref().map(request).transpose()?;
     let epoch = lines.len().div_ceil(EPOCHS).max(1);
     for (at, Line { kind, text, .. }) in lines.iter().enumerate() {
+        let is_time = |when, place: usize| args.delete_at == when && at == place;
+        if is_time(When::Before, 0) || is_time(When::Middle, lines.len() / 2) {
+            request.iter().for_each(|request| delete(&mut test, request));
+        }
         if reads.contains(&kind.r#type) {
             publish(&mut test, kind, text)?;
         }
@@ -114,15 +143,44 @@ fn run(args: &Args) -> Result<()> {
             // In order, with a checkpoint: what is killed later goes on from there.
             test.stop().restart();
         }
-        if args.kill && at == lines.len() / 2 {
+        if args.kill && at == lines.len() / 2 + epoch {
             test.restart();
         }
     }
-    test.advance_to(Timestamp::from_millis(i64::MAX / 2));
+    let last = lines.iter().map(|line| line.kind.date_time).max().unwrap_or_default();
+    test.advance_to(Timestamp::from_millis(last) + AFTER_LAST);
+    if let (Some(request), When::End) = (&request, args.delete_at) {
+        let mut path = args.output.clone().into_os_string();
+        path.push(".before");
+        write_answer(&mut test, Path::new(&path))?;
+        delete(&mut test, request);
+    }
+    write_answer(&mut test, &args.output)
+}
+
+fn write_answer(test: &mut TestJob, path: &Path) -> Result<()> {
     let mut answer: Vec<String> = test.rows(queries::ANSWER).read();
     answer.sort_unstable();
-    let written = std::fs::write(&args.output, answer.into_iter().map(|line| line + "\n").collect::<String>());
-    written.map_err(|source| Error::Io { what: format!("writing {}", args.output.display()), source })
+    let written = std::fs::write(path, answer.into_iter().map(|line| line + "\n").collect::<String>());
+    written.map_err(|source| Error::Io { what: format!("writing {}", path.display()), source })
+}
+
+/// Who is to be forgotten.
+fn request(path: &Path) -> Result<Request> {
+    let subjects = read(path)?.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
+    Ok(Request { subjects, cut: Cut::Standing })
+}
+
+/// Asks for it, and says how much was taken back of what had been said.
+fn delete(test: &mut TestJob, request: &Request) {
+    let retractions = |test: &mut TestJob| {
+        test.settle();
+        let records = test.records(queries::ANSWER).into_iter().flat_map(|(_, records)| records);
+        records.filter(distributary_runtime::bus::Record::is_retraction).count()
+    };
+    let before = retractions(test);
+    test.request(request);
+    eprintln!("retractions: {}", retractions(test) - before);
 }
 
 /// As a producer does it: with the key that the type of the event names.

@@ -41,16 +41,21 @@ macro_rules! line {
 
 /// Long enough for any event to be sent again.
 const HORIZON_H: u64 = 48;
+/// Whoever is to be forgotten has so long to say so.
+const CORRECTED_H: u64 = 30 * 24;
 
 fn persons<'s>(flow: &Flow<'s>) -> Result<Stream<'s, Person>> {
+    flow.correct_for(hours(CORRECTED_H));
     Ok(flow.read::<Person>()?.dedup("persons", hours(HORIZON_H)))
 }
 
 fn auctions<'s>(flow: &Flow<'s>) -> Result<Stream<'s, Auction>> {
+    flow.correct_for(hours(CORRECTED_H));
     Ok(flow.read::<Auction>()?.dedup("auctions", hours(HORIZON_H)))
 }
 
 fn bids<'s>(flow: &Flow<'s>) -> Result<Stream<'s, Bid>> {
+    flow.correct_for(hours(CORRECTED_H));
     Ok(flow.read::<Bid>()?.dedup("bids", hours(HORIZON_H)))
 }
 
