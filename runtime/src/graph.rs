@@ -6,7 +6,7 @@
 use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
 use crate::key::Key;
-use crate::plan::{Node, NodeId, Plan, SinkNode, SourceNode, StateNode};
+use crate::plan::{Correction, Horizon, Node, NodeId, Plan, Retraction, SinkNode, SourceNode, StateNode};
 use crate::shape;
 use crate::sink::OutRecord;
 use crate::source::raw::RawRecords;
@@ -43,12 +43,14 @@ pub struct Spec {
     pub detail: String,
     /// Its state.
     pub state: Option<StateNode>,
+    /// How it takes back what it has counted.
+    pub correction: Option<Correction>,
 }
 
 impl Spec {
     /// An operator without state.
     pub fn new(kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), state: None }
+        Self { kind, detail: detail.into(), state: None, correction: None }
     }
 
     /// The name of its state, and the shapes of its keys and values: state of other shapes is not read.
@@ -56,6 +58,12 @@ impl Spec {
     pub fn with_state<K: Key, V: Data>(self, name: &str) -> Self {
         let types = format!("{} -> {}", shape::of::<K>(), shape::of::<V>());
         Self { state: Some(StateNode { name: name.into(), types }), ..self }
+    }
+
+    /// How, and how long, it takes back what it has counted.
+    #[must_use]
+    pub fn corrected(self, retraction: Retraction, horizon: Horizon) -> Self {
+        Self { correction: Some(Correction { retraction, horizon }), ..self }
     }
 }
 
@@ -153,8 +161,8 @@ impl<'s> Graph<'s> {
     pub(crate) fn add(&self, spec: Spec, inputs: &[NodeId], source: Option<SourceNode>, sink: Option<SinkNode>) -> NodeId {
         let mut plan = self.shared.plan.borrow_mut();
         let id = plan.nodes.len() as NodeId;
-        let Spec { kind, detail, state } = spec;
-        plan.nodes.push(Node { id, kind: kind.into(), detail, inputs: inputs.to_vec(), state, source, sink });
+        let Spec { kind, detail, state, correction } = spec;
+        plan.nodes.push(Node { id, kind: kind.into(), detail, inputs: inputs.to_vec(), state, correction, source, sink });
         id
     }
 

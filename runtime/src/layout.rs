@@ -89,7 +89,7 @@ pub fn adopt(before: &Plan, after: &Plan) -> Result<Adoption, String> {
 /// use distributary_runtime::layout::difference;
 /// use distributary_runtime::plan::{Node, Plan};
 /// let node = |detail: &str| Node {
-///     id: 0, kind: "window".into(), detail: detail.into(), inputs: vec![], state: None, source: None, sink: None,
+///     id: 0, kind: "window".into(), detail: detail.into(), inputs: vec![], state: None, correction: None, source: None, sink: None,
 /// };
 /// let (old, new) = (Plan { nodes: vec![node("10 s")] }, Plan { nodes: vec![node("20 s")] });
 /// assert_eq!(difference(&old, &new), ["- window 10 s", "+ window 20 s"]);
@@ -124,7 +124,16 @@ mod tests {
     use crate::plan::{SourceNode, StateNode};
 
     fn plan(topics: &[&str], states: &[(&str, &str)]) -> Plan {
-        let node = Node { id: 0, kind: "x".into(), detail: String::new(), inputs: vec![], state: None, source: None, sink: None };
+        let node = Node {
+            id: 0,
+            kind: "x".into(),
+            detail: String::new(),
+            inputs: vec![],
+            state: None,
+            correction: None,
+            source: None,
+            sink: None,
+        };
         let source = |(source, topic): (u16, &&str)| Node {
             source: Some(SourceNode { source, topic: (*topic).into(), delay_ms: 0, has_subject: false }),
             ..node.clone()

@@ -1,12 +1,16 @@
 //! The plan of a job as data: printable, diffable, and the same for live, replay, backfill and test.
 
+mod correction;
+
+pub use correction::{Correction, Horizon, Retraction};
+
 use crate::bus::TopicForm;
 use crate::error::{Error, Result};
 use crate::sink::Guarantee;
 use crate::table::Column;
 pub use crate::update::NodeId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One operator, source or sink.
@@ -22,10 +26,20 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Its state, if it keeps any.
     pub state: Option<StateNode>,
+    /// How it takes back what it has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// What it reads, if it is a source.
     pub source: Option<SourceNode>,
     /// What it writes, if it is a sink.
     pub sink: Option<SinkNode>,
+}
+
+impl Node {
+    fn forgets_nobody(&self) -> bool {
+        let never = Correction { retraction: Retraction::Complete, horizon: Horizon::Behind { ms: 0 } };
+        self.kind.ends_with("window") && self.correction == Some(never)
+    }
 }
 
 /// The state of an operator.
@@ -231,6 +245,18 @@ impl Plan {
         xxhash_rust::xxh3::xxh3_128(&text)
     }
 
+    /// Whether records come in that a request to delete may cover.
+    fn is_about_somebody(&self, node: &Node) -> bool {
+        let (mut ahead, mut seen) = (vec![node.id], BTreeSet::new());
+        while let Some(node) = ahead.pop().and_then(|id| self.nodes.get(id as usize)) {
+            if node.source.as_ref().is_some_and(|source| source.has_subject) {
+                return true;
+            }
+            ahead.extend(node.inputs.iter().filter(|input| seen.insert(**input)));
+        }
+        false
+    }
+
     /// As JSON: what the journal keeps of it.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -240,7 +266,7 @@ impl Plan {
     /// Checks what can be known before anything runs.
     ///
     /// # Errors
-    /// Two states of one name, a topic written by both kinds of lane, a table of two kinds of rows, or no sink for results.
+    /// Two states of one name, an aggregate that cannot forget a subject, a topic written by both kinds of lane, a table of two kinds of rows, or no sink for results.
     pub fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.states().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
@@ -263,6 +289,16 @@ impl Plan {
                 let what = format!("two sinks write other columns to the table `{name}`");
                 return Err(Error::refused(what, "give both the same columns, or each a table of its own"));
             }
+        }
+        if let Some(node) = self.nodes.iter().find(|node| node.forgets_nobody() && self.is_about_somebody(node)) {
+            let what = format!(
+                "{} `{}` keeps what it would need to take a record back only until it is over: whoever is deleted later stays in it",
+                node.kind,
+                node.state.as_ref().map_or("", |state| &state.name)
+            );
+            let remedy = "say for how long it is kept: `flow.correct_for(days(30))` in front of the streams; or that its results stand \
+                          whoever is deleted: `.frozen()` at the window";
+            return Err(Error::refused(what, remedy));
         }
         if self.sinks().all(|s| s.role == SinkRole::DeadLetters) {
             let remedy = "begin with `flow.read::<..>()`, and end the chain with `.to(..)`";

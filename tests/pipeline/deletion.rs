@@ -74,7 +74,11 @@ fn everything(flow: &Flow) -> Result<()> {
     let payments: Stream<'_, Payment> = flow.read::<Payment>()?.filter(|p| !p.covered).dedup("ids", mins(5));
     let logins = flow.read::<Login>()?.filter(|l| !l.covered);
     payments.clone().map(|p| p.id).to(topic("d.all"));
-    payments.clone().key_by(|p| p.to.clone()).aggregate("totals", (count(), sum(cents), distinct(|p: &Payment| p.user.clone()))).to(upsert("d.totals"));
+    payments
+        .clone()
+        .key_by(|p| p.to.clone())
+        .aggregate("totals", (count(), sum(cents), distinct(|p: &Payment| p.user.clone())))
+        .to(upsert("d.totals"));
     let windows = payments
         .clone()
         .key_by(|p| p.to.clone())
@@ -87,8 +91,15 @@ fn everything(flow: &Flow) -> Result<()> {
         cents: w.value.1,
     });
     rows.clone().to(table("d_windows").time("start"));
-    rows.key_by(|_| "all".to_string()).aggregate("tops", top(3, |r: &Row| (r.cents, r.start.as_millis(), r.to.clone()))).to(upsert("d.tops"));
-    payments.clone().key_by(|_| ()).window(tumbling(secs(20)).lateness(secs(5))).aggregate("lists", collect(|p: &Payment| p.id)).to(topic("d.lists"));
+    rows.key_by(|_| "all".to_string())
+        .aggregate("tops", top(3, |r: &Row| (r.cents, r.start.as_millis(), r.to.clone())))
+        .to(upsert("d.tops"));
+    payments
+        .clone()
+        .key_by(|_| ())
+        .window(tumbling(secs(20)).lateness(secs(5)))
+        .aggregate("lists", collect(|p: &Payment| p.id))
+        .to(topic("d.lists"));
     let near = within(secs(8), secs(8)).lateness(secs(10));
     logins
         .key_by(|l| l.user.clone())
@@ -140,7 +151,9 @@ fn scenario(seed: u64) -> Vec<Step> {
                 let (subject, stands) = (format!("u{}", random.below(USERS)), random.below(2) == 0);
                 for step in &mut steps {
                     match step {
-                        Step::Pay(Payment { user, covered, .. }) | Step::Login(Login { user, covered, .. }) if *user == subject => {
+                        Step::Pay(Payment { user, covered, .. }) | Step::Login(Login { user, covered, .. })
+                            if *user == subject =>
+                        {
                             *covered = true;
                         }
                         _ => {}

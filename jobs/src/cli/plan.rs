@@ -110,7 +110,8 @@ fn about(node: &Node) -> String {
     let state = node.state.as_ref().map(|s| format!("[state {}]", s.name));
     let sink = node.sink.as_ref().map(|s| format!("{} -> {}, {}", role(s.role), s.target, s.guarantee));
     let detail = Some(node.detail.clone()).filter(|d| node.sink.is_none() && !d.is_empty());
-    [detail, sink, state].into_iter().flatten().collect::<Vec<_>>().join("  ")
+    let correction = node.correction.map(|correction| format!("corrected: {correction}"));
+    [detail, sink, state, correction].into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
 fn role(role: SinkRole) -> &'static str {
