@@ -41,6 +41,10 @@ impl<V, X: Summand, F: Fn(&V) -> X + 'static> Aggregate<V> for Avg<F> {
         input.add_to(state, diff);
     }
 
+    fn merge(&self, into: &mut X::State, from: &X::State) {
+        X::merge(into, from);
+    }
+
     fn is_zero(&self, state: &X::State) -> bool {
         X::is_zero(state)
     }

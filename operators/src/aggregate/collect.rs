@@ -38,6 +38,10 @@ impl<V, T: Data + Ord, F: Fn(&V) -> T + 'static> Aggregate<V> for Collect<F> {
         multiset::add(state, input, diff);
     }
 
+    fn merge(&self, into: &mut Multiset<T>, from: &Multiset<T>) {
+        multiset::merge(into, from);
+    }
+
     fn is_zero(&self, state: &Multiset<T>) -> bool {
         state.is_empty()
     }

@@ -35,6 +35,8 @@ impl<V> Aggregate<V> for Count {
 
     fn add(&self, (): &mut (), (): (), _: Diff) {}
 
+    fn merge(&self, (): &mut (), (): &()) {}
+
     fn is_zero(&self, (): &()) -> bool {
         true
     }

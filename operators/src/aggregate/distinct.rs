@@ -35,6 +35,13 @@ pub struct DistinctValues<T: Ord> {
     present: u64,
 }
 
+impl<T: Ord> DistinctValues<T> {
+    fn add(&mut self, value: T, diff: Diff) {
+        let copies = multiset::add(&mut self.values, value, diff);
+        self.present = self.present + u64::from(copies.after > 0) - u64::from(copies.before > 0);
+    }
+}
+
 impl<T: Ord> Default for DistinctValues<T> {
     fn default() -> Self {
         Self { values: Multiset::new(), present: 0 }
@@ -51,8 +58,11 @@ impl<V, T: Data + Ord, F: Fn(&V) -> T + 'static> Aggregate<V> for Distinct<F> {
     }
 
     fn add(&self, state: &mut DistinctValues<T>, input: T, diff: Diff) {
-        let copies = multiset::add(&mut state.values, input, diff);
-        state.present = state.present + u64::from(copies.after > 0) - u64::from(copies.before > 0);
+        state.add(input, diff);
+    }
+
+    fn merge(&self, into: &mut DistinctValues<T>, from: &DistinctValues<T>) {
+        from.values.iter().for_each(|(value, copies)| into.add(value.clone(), *copies));
     }
 
     fn is_zero(&self, state: &DistinctValues<T>) -> bool {

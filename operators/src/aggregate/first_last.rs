@@ -75,6 +75,10 @@ macro_rules! outermost {
                 multiset::add(state, input, diff);
             }
 
+            fn merge(&self, into: &mut Multiset<(O, T)>, from: &Multiset<(O, T)>) {
+                multiset::merge(into, from);
+            }
+
             fn is_zero(&self, state: &Multiset<(O, T)>) -> bool {
                 state.is_empty()
             }

@@ -33,6 +33,12 @@ impl<S> Group<S> {
         aggregate.add(&mut self.state, input, diff);
     }
 
+    /// Adds all that another group holds.
+    pub fn merge<V, A: Aggregate<V, State = S>>(&mut self, aggregate: &A, from: &Self) {
+        self.records = self.records.wrapping_add(from.records);
+        aggregate.merge(&mut self.state, &from.state);
+    }
+
     /// The result; `None` when the group has no records.
     ///
     /// # Errors
@@ -42,6 +48,11 @@ impl<S> Group<S> {
             Ok(records) if records > 0 => aggregate.output(&self.state, records).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// Whether it has records: more came than went.
+    pub(crate) fn has_records(&self) -> bool {
+        self.records > 0
     }
 
     /// Whether nothing is left of what was added.

@@ -60,6 +60,10 @@ macro_rules! extremum {
                 multiset::add(state, input, diff);
             }
 
+            fn merge(&self, into: &mut Multiset<T>, from: &Multiset<T>) {
+                multiset::merge(into, from);
+            }
+
             fn is_zero(&self, state: &Multiset<T>) -> bool {
                 state.is_empty()
             }

@@ -3,7 +3,8 @@
 //! An [`Aggregate`] is a commutative group in disguise: [`add`](Aggregate::add) takes a record with a positive or a
 //! negative difference, and any order of the same differences leads to the same state. That is why windows and running
 //! aggregates may work eagerly, whatever worker sends first, and why a retraction needs no second look at the other
-//! records (the idea is differential dataflow's `Semigroup`, `difference.rs`).
+//! records (the idea is differential dataflow's `Semigroup`, `difference.rs`). States add up like records
+//! ([`merge`](Aggregate::merge)): hopping windows and sessions are made of parts.
 //!
 //! | aggregate | gives | keeps | a retraction |
 //! |---|---|---|---|
@@ -70,6 +71,7 @@ use distributary_runtime::user_code::catch;
 ///     type Output = i64;
 ///     fn input(&self, value: &i32) -> Result<i32, AggregateError> { Ok(*value) }
 ///     fn add(&self, state: &mut i128, input: i32, diff: Diff) { *state += i128::from(input) * i128::from(diff) }
+///     fn merge(&self, into: &mut i128, from: &i128) { *into += *from }
 ///     fn is_zero(&self, state: &i128) -> bool { *state == 0 }
 ///     fn output(&self, state: &i128, records: u64) -> Result<i64, AggregateError> {
 ///         i64::try_from(*state / i128::from(records)).map_err(|_| AggregateError::overflow("mean"))
@@ -84,6 +86,10 @@ use distributary_runtime::user_code::catch;
 ///     group.add(&both, both.input(&value).unwrap(), diff);
 /// }
 /// assert_eq!(group.output(&both), Ok(Some((2, 6))));
+///
+/// let mut twice = group;
+/// twice.merge(&both, &group);
+/// assert_eq!(twice.output(&both), Ok(Some((4, 6))));
 /// ```
 pub trait Aggregate<V>: 'static {
     /// What the user's closure takes from a record.
@@ -103,6 +109,10 @@ pub trait Aggregate<V>: 'static {
     /// Adds `diff` copies, or takes them away. Never fails; the same additions in any order lead to an equal state,
     /// even when it passes through a state that no set of records has (a retraction before its record).
     fn add(&self, state: &mut Self::State, input: Self::Input, diff: Diff);
+
+    /// Adds all that `from` holds. A state that is merged of parts is equal to one that all of their records were added to: windows
+    /// that share records keep them once, in slices, and sessions grow together and fall apart.
+    fn merge(&self, into: &mut Self::State, from: &Self::State);
 
     /// Whether all that was added has been taken away again: such a state may be forgotten.
     fn is_zero(&self, state: &Self::State) -> bool;

@@ -39,6 +39,13 @@ pub(super) fn add<T: Ord>(values: &mut Multiset<T>, value: T, diff: Diff) -> Cop
     }
 }
 
+/// Adds all values of another one.
+pub(super) fn merge<T: Ord + Clone>(into: &mut Multiset<T>, from: &Multiset<T>) {
+    for (value, copies) in from {
+        add(into, value.clone(), *copies);
+    }
+}
+
 /// The values from the least on, each as often as it is there.
 pub(super) fn ascending<T>(values: &Multiset<T>) -> impl Iterator<Item = &T> {
     values.iter().flat_map(repeated)

@@ -43,6 +43,10 @@ impl<V, X: Summand, F: Fn(&V) -> X + 'static> Aggregate<V> for Sum<F> {
         input.add_to(state, diff);
     }
 
+    fn merge(&self, into: &mut X::State, from: &X::State) {
+        X::merge(into, from);
+    }
+
     fn is_zero(&self, state: &X::State) -> bool {
         X::is_zero(state)
     }
@@ -70,6 +74,9 @@ pub trait Summand: 'static {
     /// Adds `diff` times this number.
     fn add_to(self, state: &mut Self::State, diff: Diff);
 
+    /// Adds another sum.
+    fn merge(into: &mut Self::State, from: &Self::State);
+
     /// Whether the sum is zero.
     fn is_zero(state: &Self::State) -> bool;
 
@@ -90,6 +97,10 @@ macro_rules! integer_summand {
             #[inline]
             fn add_to(self, state: &mut i128, diff: Diff) {
                 *state = state.wrapping_add(i128::from(self).wrapping_mul(i128::from(diff)));
+            }
+
+            fn merge(into: &mut i128, from: &i128) {
+                *into = into.wrapping_add(*from);
             }
 
             fn is_zero(state: &i128) -> bool {
@@ -118,14 +129,14 @@ impl Summand for Decimal {
     type Total = Decimal;
 
     fn add_to(self, state: &mut DecimalSum, diff: Diff) {
-        let sum = state.0.entry(self.scale()).or_default();
         let (mantissa, diff) = (self.mantissa(), i128::from(diff));
         // A mantissa has 96 bits. In halves, both sums stay as far from the ends of an i128 as those of integers.
-        sum.low = sum.low.wrapping_add((mantissa & LOW).wrapping_mul(diff));
-        sum.high = sum.high.wrapping_add((mantissa >> LOW_BITS).wrapping_mul(diff));
-        if sum.value() == Some(0) {
-            state.0.remove(&self.scale());
-        }
+        let (low, high) = ((mantissa & LOW).wrapping_mul(diff), (mantissa >> LOW_BITS).wrapping_mul(diff));
+        state.add(self.scale(), Mantissas { low, high });
+    }
+
+    fn merge(into: &mut DecimalSum, from: &DecimalSum) {
+        from.0.iter().for_each(|(scale, sum)| into.add(*scale, *sum));
     }
 
     fn is_zero(state: &DecimalSum) -> bool {
@@ -163,6 +174,15 @@ impl Summand for Decimal {
 pub struct DecimalSum(BTreeMap<u32, Mantissas>);
 
 impl DecimalSum {
+    fn add(&mut self, scale: u32, mantissas: Mantissas) {
+        let sum = self.0.entry(scale).or_default();
+        sum.low = sum.low.wrapping_add(mantissas.low);
+        sum.high = sum.high.wrapping_add(mantissas.high);
+        if sum.value() == Some(0) {
+            self.0.remove(&scale);
+        }
+    }
+
     /// The sum as a mantissa without trailing zeros, and its scale; `None` where it needs more than 38 digits on the way.
     fn exact(&self) -> Option<(i128, u32)> {
         // From the finest scale on, without its trailing zeros, so that only digits which count need room.

@@ -164,6 +164,26 @@ proptest! {
         prop_assert_eq!(group, Group::default());
     }
 
+    /// A retraction may stand in another part than its record.
+    #[test]
+    fn parts_merge_to_the_whole((_, changes) in history(), parts in 1_usize..5, turns in any::<[u8; 4]>()) {
+        let numbers = (count(), sum(|r: &Record| r.0), sum(|r: &Record| r.2), avg(|r: &Record| r.2), avg(|r: &Record| r.1));
+        let extremes = (min(|r: &Record| r.0), max(|r: &Record| r.2), top(2, |r: &Record| r.1), bottom(2, |r: &Record| r.2));
+        let values = (distinct(|r: &Record| r.1), distinct(|r: &Record| r.2), collect(|r: &Record| r.2));
+        let ends = (first_by(|r: &Record| r.1, |r| r.0), last_by(|r: &Record| r.2, |r| r.1));
+        let few = when(|r: &Record| r.1 < 2, (count(), sum(|r: &Record| r.2), max(|r: &Record| r.0)));
+        let all = (numbers, extremes, values, ends, few);
+        let mut of_parts = vec![Vec::new(); parts];
+        for (i, change) in changes.iter().enumerate() {
+            of_parts[(i + usize::from(turns[i % turns.len()])) % parts].push(*change);
+        }
+        let mut merged = Group::default();
+        of_parts.iter().for_each(|part| merged.merge(&all, &apply(&all, part)));
+        let whole = apply(&all, &changes);
+        prop_assert_eq!(encode(&merged).unwrap(), encode(&whole).unwrap());
+        prop_assert_eq!(merged.output(&all), whole.output(&all));
+    }
+
     #[test]
     fn a_mean_is_the_sum_of_the_survivors_by_their_number(history in history()) {
         check(&(avg(|r: &Record| r.0), avg(|r: &Record| r.1), avg(|r: &Record| r.2)), &history, |records| {

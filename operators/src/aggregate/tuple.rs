@@ -21,6 +21,10 @@ macro_rules! tuple {
                 $(self.$i.add(&mut state.$i, input.$i, diff);)+
             }
 
+            fn merge(&self, into: &mut Self::State, from: &Self::State) {
+                $(self.$i.merge(&mut into.$i, &from.$i);)+
+            }
+
             fn is_zero(&self, state: &Self::State) -> bool {
                 $(self.$i.is_zero(&state.$i))&&+
             }

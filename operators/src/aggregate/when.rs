@@ -44,6 +44,10 @@ impl<V, A: Aggregate<V>, P: Fn(&V) -> bool + 'static> Aggregate<V> for When<P, A
         }
     }
 
+    fn merge(&self, into: &mut Self::State, from: &Self::State) {
+        into.merge(&self.aggregate, from);
+    }
+
     fn is_zero(&self, state: &Self::State) -> bool {
         state.is_zero(&self.aggregate)
     }
