@@ -2,10 +2,14 @@
 
 mod joined;
 mod keyed;
+mod windowed;
+mod windows;
 
 pub use joined::{Interval, between, within};
+pub use keyed::KeyedStream;
 use keyed::millis;
-pub use keyed::{KeyedStream, Tumbling, Windowed, WindowedStream, tumbling};
+pub use windowed::{Windowed, WindowedStream};
+pub use windows::{Calendar, Hopping, Session, Tumbling, Windows, daily, hopping, monthly, session, tumbling};
 
 use crate::archive::{self, Archived};
 use crate::codec::{self, Cause, key_text};

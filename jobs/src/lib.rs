@@ -24,7 +24,10 @@ pub use distributary_operators::aggregate::{
 pub use distributary_operators::{PerKey, PerWindow, Window};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
-pub use flow::{Flow, Interval, KeyedStream, Stream, Tumbling, between, tumbling, within};
+pub use flow::{
+    Calendar, Flow, Hopping, Interval, KeyedStream, Session, Stream, Tumbling, Windows, between, daily, hopping, monthly,
+    session, tumbling, within,
+};
 pub use job::Job;
 /// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
 pub use serde;

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 ///
 /// First is the order of epochs, and of origins within an epoch. When that record is retracted, the next one of the same
 /// id takes its place. An id is remembered until the watermark has passed the event time of its first record by
-/// `horizon_ms`. A record that comes when its id could be forgotten already (what its own partition had claimed is past its
-/// event time by the horizon) cannot be told from a repeated one: it leaves by [`Outputs::late`]. So, with event times
-/// that do not change when an event is sent again, none passes twice. `name` names the state.
+/// `horizon_ms` and the correction horizon ([`Graph::correct_for`]). A record whose event time is `horizon_ms` or
+/// more behind what its own partition had claimed before it cannot be told from a repeated one: it leaves by [`Outputs::late`], as
+/// does all that comes when its id may be forgotten. So, with event times that do not change when an event is sent again, none passes twice. `name` names the state.
 ///
 /// A record on which `id` panics is a dead letter.
 ///
@@ -46,9 +46,12 @@ pub fn dedup<'s, D: Data, I: Key>(
         graph.refuse(Error::refused(what, "give it a horizon of at least 1 ms"));
     }
     let keyed = key_by(graph, input, id);
-    let spec = Spec::new("dedup", format!("horizon {horizon_ms} ms")).with_state::<I, Seen<D>>(name);
+    let corrections_ms = graph.correction_horizon_ms();
+    let corrections = if corrections_ms == 0 { String::new() } else { format!(", corrections {corrections_ms} ms") };
+    let spec = Spec::new("dedup", format!("horizon {horizon_ms} ms{corrections}")).with_state::<I, Seen<D>>(name);
     let logic = Dedup {
         horizon_ms: horizon_ms.max(1),
+        corrections_ms,
         state: KeyedState::new(),
         expiries: BTreeMap::new(),
         touched: Vec::new(),
@@ -59,6 +62,8 @@ pub fn dedup<'s, D: Data, I: Key>(
 
 struct Dedup<I, D> {
     horizon_ms: i64,
+    /// How much longer an id is remembered for what takes its records back.
+    corrections_ms: i64,
     state: KeyedState<I, Seen<D>>,
     /// When to look whether an id can be forgotten, by the event time it is remembered for. It may name an id that is gone or
     /// is remembered for another time by now: that one stands here again.
@@ -92,7 +97,7 @@ impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
     const ORDER: Order = Order::Canonical;
 
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<I, D>>, emit: &mut Emit<Keyed<I, D>, D>) {
-        if stamp.seen.max(self.watermark) >= stamp.time.plus_ms(self.horizon_ms) {
+        if stamp.seen >= stamp.time.plus_ms(self.horizon_ms) || self.watermark >= self.forgotten_from(stamp.time) {
             return emit.refuse_late((keyed, stamp, diff));
         }
         let Keyed { hash, key, value } = keyed;
@@ -149,13 +154,17 @@ impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
 }
 
 impl<I: Key, D: Data> Dedup<I, D> {
+    /// What the watermark has to be for an id to be forgotten that is remembered for this time.
+    fn forgotten_from(&self, time: EventTime) -> Watermark {
+        time.plus_ms(self.horizon_ms).plus_ms(self.corrections_ms)
+    }
+
     /// Forgets ids whose horizon the watermark has passed.
     fn purge(&mut self) {
-        while let Some(first) = self.expiries.first_entry()
-            && self.watermark >= first.key().plus_ms(self.horizon_ms)
+        while let Some(time) = self.expiries.first_key_value().map(|(time, _)| *time)
+            && self.watermark >= self.forgotten_from(time)
         {
-            let time = *first.key();
-            for (hash, id) in first.remove() {
+            for (hash, id) in self.expiries.remove(&time).unwrap_or_default() {
                 if self.state.get(hash, &id).and_then(Seen::time).is_some_and(|at| at <= time) {
                     self.state.update(hash, &id, |slot| *slot = None);
                 }

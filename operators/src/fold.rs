@@ -94,8 +94,8 @@ where
         }
     }
 
-    fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
-        self.running.close(at, emit, |group| {
+    fn close(&mut self, _: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
+        self.running.close(emit, |group| {
             let value = group.value.clone().filter(|_| group.records > 0);
             // All records undone is the beginning, however exactly the closure undoes.
             (value.map(Ok), group.records == 0)

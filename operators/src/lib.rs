@@ -16,7 +16,7 @@
 //! | operator | gives |
 //! |---|---|
 //! | [`dedup`] | the first record of each event id |
-//! | [`window`] | an [`Aggregate`](aggregate::Aggregate) for each key and interval of event time |
+//! | [`window()`] | an [`Aggregate`](aggregate::Aggregate) for each key and interval of event time, of any kind of [`Windows`] |
 //! | [`aggregate()`] | a running aggregate for each key |
 //! | [`fold`] | a running value for each key, by a closure |
 //!
@@ -77,7 +77,9 @@ pub use newest::{Row, newest};
 pub use running::{PerKey, aggregate};
 pub use side::Side;
 pub use union::union;
-pub use window::{PerWindow, Tumbling, Window, tumbling, window};
+pub use window::{
+    Calendar, Hopping, PerWindow, Session, Tumbling, Window, Windows, daily, hopping, monthly, session, tumbling, window,
+};
 pub use written::Written;
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ pub struct PerKey<K, O> {
 /// Aggregates all records of a key. At the close of each epoch it gives what changed: the old result goes, the new one
 /// comes. A key without records has no result and no state.
 ///
-/// `name` names the state. A result has the greatest event time of the key's updates in the epoch. A record that the
+/// `name` names the state. A result has the greatest event time of the key's updates in the epoch, and makes no claim of its own
+/// ([`Stamp::seen`] is [`EventTime::MIN`]). A record that the
 /// aggregate's closures panic on is a dead letter; a result that does not fit its type is one too, until it fits again.
 ///
 /// ```
@@ -72,8 +73,8 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for RunningAggregate<K
         }
     }
 
-    fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
-        self.running.close(at, emit, |group| {
+    fn close(&mut self, _: &Closing<'_>, emit: &mut Emit<Keyed<K, V>, Self::Out>) {
+        self.running.close(emit, |group| {
             let output = group.output(&self.aggregate).map_err(|e| e.to_string()).transpose();
             (output, group.is_zero(&self.aggregate))
         });
@@ -124,7 +125,6 @@ impl<K: Key, S: Data + Default, O: Data + PartialEq> Running<K, S, O> {
     /// Says what the epoch changed, by key hash and key. `output` gives the result of a group, and whether it may be forgotten.
     pub(crate) fn close<D>(
         &mut self,
-        at: &Closing<'_>,
         emit: &mut Emit<D, PerKey<K, O>>,
         output: impl Fn(&S) -> (Option<Result<O, String>>, bool),
     ) {
@@ -135,7 +135,7 @@ impl<K: Key, S: Data + Default, O: Data + PartialEq> Running<K, S, O> {
                 let Some(entry) = slot else { unreachable!("a touched key has an entry") };
                 let Some(time) = entry.touched.take() else { unreachable!("a key is listed once an epoch") };
                 let (now, is_zero) = output(&entry.group);
-                let stamp = Stamp { origin: Origin::group(node, hash, 0), time, seen: at.before };
+                let stamp = Stamp { origin: Origin::group(node, hash, 0), time, seen: EventTime::MIN };
                 entry.said.say(now, stamp, emit, |value| PerKey { key: key.clone(), value });
                 if is_zero && entry.said.is_nothing() {
                     *slot = None;

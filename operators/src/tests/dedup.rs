@@ -16,9 +16,15 @@ fn first(history: &[Update<Record>]) -> Option<(Record, Stamp)> {
 
 proptest! {
     #[test]
-    fn the_first_of_each_id_stands(steps in history(), horizon in 1_i64..30) {
-        let observed = run(steps.clone(), move |graph, input| dedup(graph, &input, "ids", horizon, |(id, _)| *id).results);
-        let late = run(steps.clone(), move |graph, input| dedup(graph, &input, "ids", horizon, |(id, _)| *id).late);
+    fn the_first_of_each_id_stands(steps in history(), horizon in 1_i64..30, corrections in prop_oneof![Just(0_i64), 0_i64..90]) {
+        let observed = run(steps.clone(), move |graph, input| {
+            graph.correct_for(corrections);
+            dedup(graph, &input, "ids", horizon, |(id, _)| *id).results
+        });
+        let late = run(steps.clone(), move |graph, input| {
+            graph.correct_for(corrections);
+            dedup(graph, &input, "ids", horizon, |(id, _)| *id).late
+        });
         let mut lives: BTreeMap<u8, Vec<Update<Record>>> = BTreeMap::new();
         let mut said = Multiset::default();
         let mut forgotten = Multiset::default();
@@ -27,7 +33,7 @@ proptest! {
             let mut updates = updates.to_vec();
             updates.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
             for update in updates {
-                if update.1.seen.max(before).0 >= update.1.time.0 + horizon {
+                if update.1.seen.0 >= update.1.time.0 + horizon || before.0 >= update.1.time.0 + horizon + corrections {
                     refused += 1;
                 } else {
                     lives.entry(update.0.0).or_default().push(update);
@@ -43,7 +49,7 @@ proptest! {
             prop_assert_eq!(&said, &expected, "after epoch {}", epoch);
             lives.retain(|_, history| {
                 let Some(sighting) = first(history) else { return true };
-                let is_over = watermark.0 >= sighting.1.time.0 + horizon;
+                let is_over = watermark.0 >= sighting.1.time.0 + horizon + corrections;
                 if is_over {
                     forgotten.add(sighting, 1);
                 }

@@ -10,6 +10,7 @@ mod join;
 mod joined;
 mod restart;
 mod running;
+mod session;
 mod stateless;
 mod window;
 

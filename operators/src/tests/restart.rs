@@ -1,8 +1,9 @@
 //! A worker that goes on from a checkpoint says exactly what one says that was never stopped.
 
+use super::window::{How, how, in_hours};
 use super::{Record, history, value};
 use crate::aggregate::{avg, collect, count, distinct, first_by, last_by, max, min, sum, top};
-use crate::{aggregate, dedup, fold, key_by, map, tumbling, window};
+use crate::{Windows, aggregate, dedup, fold, hopping, key_by, map, monthly, session, tumbling, window};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::testing::{Step, run, run_restarted};
 use distributary_runtime::update::Data;
@@ -21,7 +22,37 @@ pub(super) fn check<D: Data, Out: Data + PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
+/// Results and late records of such windows.
+fn check_windows(
+    steps: Vec<Step<Record>>,
+    stop: Index,
+    corrections: i64,
+    windows: impl Windows + Clone + Send + Sync + 'static,
+) -> Result<(), TestCaseError> {
+    let these = windows.clone();
+    check(steps.clone(), stop, move |graph, input| {
+        graph.correct_for(corrections);
+        let keyed = key_by(graph, &input, |(key, _)| *key);
+        window(graph, &keyed, "w", these.clone(), (count(), min(|(_, v): &Record| *v), sum(value))).results
+    })?;
+    check(steps, stop, move |graph, input| {
+        graph.correct_for(corrections);
+        let keyed = key_by(graph, &input, |(key, _)| *key);
+        window(graph, &keyed, "w", windows.clone(), count()).late
+    })
+}
+
 proptest! {
+    #[test]
+    fn windows_of_all_kinds_go_on(steps in history(), stop in any::<Index>(), how in how(), slide in 1_i64..=10) {
+        let How { lateness, early, corrections } = how;
+        check_windows(steps.clone(), stop, corrections, tumbling(10).lateness(lateness))?;
+        let hops = early.iter().fold(hopping(10, slide).lateness(lateness), |windows, every| windows.early(*every));
+        check_windows(steps.clone(), stop, corrections, hops)?;
+        check_windows(steps.clone(), stop, corrections, session(slide).lateness(lateness))?;
+        check_windows(in_hours(steps), stop, corrections * 3_600_000, monthly("Europe/Vienna").lateness(lateness * 3_600_000))?;
+    }
+
     #[test]
     fn window_goes_on(steps in history(), stop in any::<Index>(), lateness in 0_i64..15) {
         check(steps, stop, move |graph, input| {

@@ -1,10 +1,10 @@
-//! Tumbling windows against a recomputation of every window from the records it accepted.
+//! Windows against a recomputation of every window from the records it accepted, as long as it accepts any.
 
 use super::{Multiset, POISON, Record, epochs, history, results_of, value};
 use crate::aggregate::{Aggregate, avg, bottom, count, distinct, first_by, last_by, min, sum, top};
-use crate::{key_by, tumbling, window};
+use crate::{Window, Windows, daily, hopping, key_by, session, tumbling, window};
 use distributary_runtime::key::stable_hash;
-use distributary_runtime::testing::{Step, run, update};
+use distributary_runtime::testing::{Step, bytes_kept, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::Origin;
 use proptest::prelude::*;
@@ -12,33 +12,84 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const SIZE_MS: i64 = 10;
 
-/// Checks every epoch of the real operator against `recompute` over the records that a window accepted, which are at least one.
+/// What all kinds of windows are told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) lateness: i64,
+    /// How often there are early results.
+    pub(super) early: Option<i64>,
+    pub(super) corrections: i64,
+}
+
+pub(super) fn how() -> impl Strategy<Value = How> {
+    let corrections = prop_oneof![Just(0_i64), 0_i64..90];
+    (0_i64..15, prop::option::of(1_i64..2 * SIZE_MS), corrections).prop_map(|(lateness, early, corrections)| How {
+        lateness,
+        early,
+        corrections,
+    })
+}
+
+fn tumbling_as(how: How) -> impl Windows + Copy + Send + Sync {
+    how.early.iter().fold(tumbling(SIZE_MS).lateness(how.lateness), |windows, every| windows.early(*every))
+}
+
+/// The windows that a time is in: one starts at every multiple of `slide`.
+fn windows_of(time: i64, size: i64, slide: i64) -> Vec<Window> {
+    let window = |start| Window { start: EventTime(start), end: EventTime(start + size) };
+    let starts = (0..).map(|back| time.div_euclid(slide) * slide - back * slide);
+    starts.take_while(|start| start + size > time).map(window).collect()
+}
+
+/// Checks tumbling windows.
 fn check<A>(
     steps: &[Step<Record>],
-    (lateness, early): (i64, Option<i64>),
+    how: How,
     aggregate: A,
     recompute: impl Fn(&Multiset<i64>) -> A::Output,
 ) -> Result<(), TestCaseError>
 where
     A: Aggregate<Record, Output: Ord + std::fmt::Debug> + Copy + Send + Sync,
 {
-    let windows = early.iter().fold(tumbling(SIZE_MS).lateness(lateness), |windows, every| windows.early(*every));
+    check_windows(steps, how, tumbling_as(how), |time| windows_of(time, SIZE_MS, SIZE_MS), aggregate, recompute)
+}
+
+/// Checks every epoch of the real operator against `recompute` over the records that a window accepted, which are at least one.
+/// `of` tells what windows a time is in.
+fn check_windows<A>(
+    steps: &[Step<Record>],
+    how: How,
+    windows: impl Windows + Clone + Send + Sync + 'static,
+    of: impl Fn(i64) -> Vec<Window>,
+    aggregate: A,
+    recompute: impl Fn(&Multiset<i64>) -> A::Output,
+) -> Result<(), TestCaseError>
+where
+    A: Aggregate<Record, Output: Ord + std::fmt::Debug> + Copy + Send + Sync,
+{
+    let (these, others) = (windows.clone(), windows);
     let observed = run(steps.to_vec(), move |graph, input| {
+        graph.correct_for(how.corrections);
         let keyed = key_by(graph, &input, |(key, _)| *key);
-        window(graph, &keyed, "all", windows, aggregate).results
+        window(graph, &keyed, "all", these, aggregate).results
     });
     let late = run(steps.to_vec(), move |graph, input| {
+        graph.correct_for(how.corrections);
         let keyed = key_by(graph, &input, |(key, _)| *key);
-        window(graph, &keyed, "all", windows, aggregate).late
+        window(graph, &keyed, "all", others, aggregate).late
     });
-    let mut accepted: BTreeMap<(i64, u8), Multiset<i64>> = BTreeMap::new();
+    let mut accepted: BTreeMap<(Window, u8), Multiset<i64>> = BTreeMap::new();
     let mut expected = BTreeMap::new();
     let mut said = Multiset::default();
     let (mut poison, mut refused) = (0, 0);
     for (epoch, updates, before, watermark) in epochs(steps) {
         for ((key, value), stamp, diff) in updates {
-            let start = stamp.time.0.div_euclid(SIZE_MS) * SIZE_MS;
-            if stamp.seen.max(before).0 >= start + SIZE_MS + lateness {
+            let takes = |window: &Window| {
+                let late_from = window.end.plus_ms(how.lateness);
+                stamp.seen < late_from && before < late_from.plus_ms(how.corrections)
+            };
+            let taken: Vec<_> = of(stamp.time.0).into_iter().filter(takes).collect();
+            if taken.is_empty() {
                 let is_it = |(e, (keyed, s, d)): &(_, (crate::Keyed<u8, Record>, _, _))| {
                     (*e, keyed.value, *s, *d) == (epoch, (*key, *value), *stamp, *diff)
                 };
@@ -47,25 +98,24 @@ where
             } else if *value == POISON {
                 poison += 1;
             } else {
-                accepted.entry((start, *key)).or_default().add(*value, *diff);
+                taken.into_iter().for_each(|window| accepted.entry((window, *key)).or_default().add(*value, *diff));
             }
         }
         // What a window said last stands for ever; until it is over, what it says is recomputed.
-        let is_due = early.is_some_and(|every| before.0.div_euclid(every) != watermark.0.div_euclid(every));
-        for ((start, key), records) in accepted.iter().filter(|((start, _), _)| is_due || start + SIZE_MS <= watermark.0) {
-            expected.remove(&(*start, *key));
+        let is_due = how.early.is_some_and(|every| before.0.div_euclid(every) != watermark.0.div_euclid(every));
+        for ((window, key), records) in accepted.iter().filter(|((window, _), _)| is_due || window.end <= watermark) {
+            expected.remove(&(*window, *key));
             if !records.is_empty() {
-                expected.insert((*start, *key), recompute(records));
+                expected.insert((*window, *key), recompute(records));
             }
         }
         let results = results_of(&observed, epoch);
         let order: Vec<_> = results.iter().map(|(r, s, diff)| (r.window, s.origin, r.key, *diff)).collect();
         prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", order);
         for (result, stamp, diff) in results {
-            let start = result.window.start.0;
-            prop_assert_eq!(stamp.origin, Origin::group(1, stable_hash(&result.key), start));
-            prop_assert_eq!((stamp.time, stamp.seen), (EventTime(start + SIZE_MS - 1), before));
-            said.add(((start, result.key), result.value), diff);
+            prop_assert_eq!(stamp.origin, Origin::group(1, stable_hash(&result.key), result.window.start.0));
+            prop_assert_eq!((stamp.time, stamp.seen), (result.window.end.minus_ms(1), EventTime::MIN));
+            said.add(((result.window, result.key), result.value), diff);
         }
         let now: BTreeMap<_, _> = said.iter().cloned().collect();
         prop_assert_eq!(said.iter().count(), now.len());
@@ -76,9 +126,29 @@ where
     Ok(())
 }
 
-/// Lateness, and how often there are early results.
-fn how() -> impl Strategy<Value = (i64, Option<i64>)> {
-    (0_i64..15, prop::option::of(1_i64..2 * SIZE_MS))
+const HOUR_MS: i64 = 3_600_000;
+
+/// 2025-10-25T00:00:00Z: clocks in Vienna go back the day after.
+const BACK: i64 = 1_761_350_400_000;
+
+/// The same with hours for milliseconds, when clocks go back.
+pub(super) fn in_hours(mut steps: Vec<Step<Record>>) -> Vec<Step<Record>> {
+    let hours = |time: &mut EventTime| time.0 = BACK + time.0 * HOUR_MS;
+    for step in &mut steps {
+        hours(&mut step.watermark);
+        for (_, stamp, _) in &mut step.updates {
+            hours(&mut stamp.time);
+            hours(&mut stamp.seen);
+        }
+    }
+    steps
+}
+
+/// The day in Vienna: of the hours from that [`BACK`] on, the first begins 2 hours before, the second is 25 hours long.
+fn day_of(time: i64) -> Vec<Window> {
+    let midnight = |day: i64| EventTime(BACK + (day * 24 - if day <= 1 { 2 } else { 1 }) * HOUR_MS);
+    let days = (-5..10).map(|day| Window { start: midnight(day), end: midnight(day + 1) });
+    days.filter(|day| day.start.0 <= time && time < day.end.0).collect()
 }
 
 proptest! {
@@ -86,6 +156,39 @@ proptest! {
     fn a_window_is_what_its_records_give(steps in history(), how in how()) {
         let all = (count(), sum(value), min(|(_, value): &Record| *value));
         check(&steps, how, all, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().min().unwrap()))?;
+    }
+
+    #[test]
+    fn a_hopping_window_is_what_its_records_give(steps in history(), how in how(), size in 1_i64..25, slide in 1_i64..25) {
+        let slide = slide.min(size);
+        let windows = how.early.iter().fold(hopping(size, slide).lateness(how.lateness), |windows, every| windows.early(*every));
+        let all = (count(), sum(value), min(|(_, value): &Record| *value));
+        let of = |time| windows_of(time, size, slide);
+        check_windows(&steps, how, windows, of, all, |r| (r.iter().count() as u64, r.iter().sum(), *r.iter().min().unwrap()))?;
+    }
+
+    #[test]
+    fn a_day_is_what_its_records_give(steps in history(), how in how()) {
+        let in_ms = How { lateness: how.lateness * HOUR_MS, early: how.early.map(|every| every * HOUR_MS), corrections: how.corrections * HOUR_MS };
+        let days = in_ms.early.iter().fold(daily("Europe/Vienna").lateness(in_ms.lateness), |windows, every| windows.early(*every));
+        check_windows(&in_hours(steps), in_ms, days, day_of, (count(), sum(value)), |r| (r.iter().count() as u64, r.iter().sum()))?;
+    }
+
+    /// Of windows that are gone nothing is kept.
+    #[test]
+    fn nothing_is_kept_for_ever(mut steps in history(), how in how(), slide in 1_i64..=SIZE_MS) {
+        steps.push(Step { updates: Vec::new(), watermark: EventTime(1_000) });
+        let tumbling = tumbling_as(how);
+        let kept = bytes_kept(steps.clone(), move |graph, input| {
+            graph.correct_for(how.corrections);
+            window(graph, &key_by(graph, &input, |(key, _)| *key), "all", tumbling, count()).results
+        });
+        let hopping = how.early.iter().fold(hopping(SIZE_MS, slide).lateness(how.lateness), |windows, every| windows.early(*every));
+        let kept_of_slices = bytes_kept(steps, move |graph, input| {
+            graph.correct_for(how.corrections);
+            window(graph, &key_by(graph, &input, |(key, _)| *key), "all", hopping, count()).results
+        });
+        prop_assert_eq!((kept, kept_of_slices), (0, 0));
     }
 
     #[test]
@@ -153,12 +256,49 @@ fn a_correction_of_a_window_that_is_gone_is_late_not_lost() {
     assert_eq!(late, [back]);
 }
 
+/// A deletion retracts what was accepted, long after its window has said its last word to anybody else.
+#[test]
+fn corrections_are_taken_up_to_their_horizon() {
+    let (record, other) = (update((0, 1), 0, 5, 0), update((0, 2), 1, 6, 0));
+    let back = |mut update: distributary_runtime::update::Update<Record>| {
+        update.2 = -1;
+        update
+    };
+    let step = |updates, watermark| Step { updates, watermark: EventTime(watermark) };
+    let steps = vec![
+        step(vec![record, other], 10_000),
+        step(vec![back(record)], 10_015), // a new record is late since 15
+        step(vec![back(other)], 10_015),
+        step(vec![update((0, 3), 2, 7, 15)], 10_015),
+    ];
+    let build = |late: bool| {
+        run(steps.clone(), move |graph, input| {
+            graph.correct_for(10_000);
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            let outputs = window(graph, &keyed, "all", tumbling(10).lateness(5), sum(value));
+            let late_ones = crate::map(graph, &outputs.late, |keyed| keyed.value.1);
+            if late { late_ones } else { crate::map(graph, &outputs.results, |result| result.value) }
+        })
+    };
+    let told = |late| build(late).results.into_iter().map(|(e, (value, _, diff))| (e.0, value, diff)).collect::<Vec<_>>();
+    assert_eq!(told(false), [(1, 3, 1), (2, 3, -1), (2, 2, 1)]);
+    assert_eq!(told(true), [(3, 2, -1), (4, 3, 1)]);
+}
+
 #[test]
 fn windows_at_the_ends_of_time_do_not_overflow() {
-    let updates = vec![update((0, 1), 0, i64::MIN, i64::MIN), update((0, 2), 1, i64::MAX, i64::MIN)];
-    let observed = run(vec![Step { updates, watermark: EventTime(i64::MAX) }], |graph, input| {
-        let keyed = key_by(graph, &input, |(key, _)| *key);
-        window(graph, &keyed, "all", tumbling(10).lateness(i64::MAX), sum(value)).results
-    });
-    assert_eq!(observed.results.len(), 2);
+    fn results(windows: impl Windows + Send + Sync + 'static) -> usize {
+        let updates = vec![update((0, 1), 0, i64::MIN, i64::MIN), update((0, 2), 1, i64::MAX, i64::MIN)];
+        let observed = run(vec![Step { updates, watermark: EventTime(i64::MAX) }], move |graph, input| {
+            graph.correct_for(i64::MAX);
+            let keyed = key_by(graph, &input, |(key, _)| *key);
+            window(graph, &keyed, "all", windows, sum(value)).results
+        });
+        observed.results.len()
+    }
+    assert_eq!(results(tumbling(10).lateness(i64::MAX)), 2);
+    assert_eq!(results(session(10).lateness(i64::MAX)), 2);
+    assert_eq!(results(daily("Pacific/Apia").lateness(i64::MAX)), 2);
+    // Before time begins, no window does.
+    assert_eq!(results(hopping(10, 5).lateness(i64::MAX)), 2);
 }
