@@ -1,6 +1,6 @@
 //! Records of a stream with the version of a table that was valid at their time.
 
-use crate::joining::{Changed, Rule, Saying, joining};
+use crate::joining::{Changed, Rule, Saying, corrections, joining};
 use crate::key_by::Keyed;
 use crate::side::{Entry, Held, Id, Side};
 use distributary_runtime::error::Error;
@@ -16,14 +16,15 @@ use distributary_runtime::update::{Data, Diff};
 /// The result comes at the close of the epoch whose watermark reaches the record's time: the versions up to there have come.
 /// When such a version comes or goes later, within the lateness, the old result goes and the new one comes. A record, or a version, is
 /// refused as late iff the watermark (or what its own partition had claimed before it, `Stamp::seen`) is at or past its time plus
-/// `lateness_ms`, and so is its retraction. Refused updates leave unchanged by [`Outputs::late`].
+/// `lateness_ms`, and so is its retraction. Refused updates leave unchanged by [`Outputs::late`]. With a
+/// [correction horizon](Graph::correct_for) only what its own partition had claimed makes it late, until the watermark is so much further.
 ///
 /// The table is a collection of versions, which stay when the next one comes: prices, terms, profiles as events. (Rows of an upsert
-/// topic go when they change: their past is not known.) State is the records until their time plus the lateness, and the versions that
-/// such records can still need: of each key the newest one for ever. `name` names the state.
+/// topic go when they change: their past is not known.) State is the records until their time plus the lateness and the horizon, and the
+/// versions that such records can still need: of each key the newest one for ever. `name` names the state.
 ///
 /// # Why no version is missed
-/// Call the watermark minus the lateness the *bound*. All records that are kept, or still to be accepted, have times past the bound, and so
+/// Call the watermark minus the lateness and the horizon the *bound*. All records that are kept, or still to be accepted, have times past the bound, and so
 /// have all versions that are still to come or to go. Of the versions up to the bound these records can only meet the newest; the others
 /// are forgotten. A version that comes or goes at `v` changes records from `v` on, which are past the bound and therefore
 /// kept; what they meet instead is past the bound too, or is that newest one.
@@ -63,31 +64,42 @@ pub fn as_of_join<'s, K: Key, S: Data, T: Data, O: Data>(
         let what = format!("as-of join `{name}`: a lateness of {lateness_ms} ms");
         graph.refuse(Error::refused(what, "give it a lateness of at least 0 ms"));
     }
-    let (spec, rule) = (Spec::new("as_of_join", format!("lateness {lateness_ms} ms")), AsOf { lateness_ms: lateness_ms.max(0) });
+    let spec = Spec::new("as_of_join", format!("lateness {lateness_ms} ms{}", corrections(graph)));
+    let rule = AsOf { lateness_ms: lateness_ms.max(0), horizon_ms: graph.correction_horizon_ms() };
     joining(graph, stream, table, spec, name, rule, move |key: &K, record: &S, version: Option<&T>| Some(f(key, record, version)))
 }
 
 struct AsOf {
     lateness_ms: i64,
+    /// How much longer what has been taken can be corrected.
+    horizon_ms: i64,
 }
 
 impl AsOf {
-    fn is_over(&self, time: EventTime, watermark: Watermark) -> bool {
-        watermark >= time.plus_ms(self.lateness_ms)
+    /// The last time of what no change can need.
+    fn over_until(&self, watermark: Watermark) -> i128 {
+        i128::from(watermark.0) - i128::from(self.kept_ms())
+    }
+
+    fn kept_ms(&self) -> i64 {
+        self.lateness_ms.saturating_add(self.horizon_ms)
     }
 }
 
 impl Rule for AsOf {
-    fn is_late<S, T>(&self, _: &Side<S, T>, time: EventTime, _: Diff, claimed: Watermark) -> bool {
-        self.is_over(time, claimed)
+    fn bound<S, T>(&self, _: &Side<S, T>, time: EventTime, _: Diff) -> Option<EventTime> {
+        Some(time.plus_ms(self.lateness_ms))
     }
 
     fn say<K, S, T, O>(&self, entry: &Entry<S, T>, changed: &Changed, at: &Closing<'_>, saying: &mut Saying<'_, K, S, T, O>) {
         let mut touched = changed.left.clone();
-        // From the first version that changed on, and those that the watermark has reached.
-        let versions = changed.right.first().map(|id| (id.time.0.into(), i128::MAX));
+        // From each version that changed to the next one, and those that the watermark has reached.
+        let versions = changed.right.iter().filter(|id| entry.right.get(id).is_some_and(Held::has_changed)).map(|id| {
+            let next = entry.right.behind(*id).find(|(_, version)| version.has_changed() || version.now() > 0);
+            (id.time.0.into(), next.map_or(i128::MAX, |(next, _)| i128::from(next.time.0) - 1))
+        });
         let reached = (i128::from(at.before.0) + 1, i128::from(at.watermark().0));
-        for (first, last) in versions.into_iter().chain([reached]) {
+        for (first, last) in versions.chain([reached]) {
             touched.extend(entry.left.between(first, last).map(|(id, _)| *id));
         }
         for (id, record) in touched.iter().filter_map(|id| Some((id, entry.left.get(id)?))) {
@@ -111,11 +123,11 @@ impl Rule for AsOf {
         }
     }
 
-    fn forget<S, T>(&self, entry: &mut Entry<S, T>, watermark: Watermark) {
-        let records = entry.left.iter().map(|(id, _)| *id).take_while(|id| self.is_over(id.time, watermark));
-        records.collect::<Vec<_>>().iter().for_each(|id| entry.left.remove(id));
-        let versions = entry.right.iter().take_while(|(id, _)| self.is_over(id.time, watermark));
-        let mut versions: Vec<_> = versions.map(|(id, version)| (*id, version.now() > 0)).collect();
+    fn forget<S, T>(&self, entry: &mut Entry<S, T>, at: &Closing<'_>) {
+        let over = self.over_until(at.watermark());
+        entry.left.forget_until(over);
+        let versions = entry.right.between(i128::MIN, over).map(|(id, version)| (*id, version.now() > 0));
+        let mut versions: Vec<_> = versions.collect();
         if let Some(newest) = versions.iter().rposition(|(_, stands)| *stands) {
             versions.remove(newest);
         }
@@ -123,10 +135,10 @@ impl Rule for AsOf {
     }
 
     fn due<S, T>(&self, entry: &Entry<S, T>, watermark: Watermark) -> Option<EventTime> {
-        let ahead = |time: &EventTime| *time > watermark;
-        let said = entry.left.iter().map(|(id, _)| id.time).find(ahead);
-        let record = entry.left.iter().map(|(id, _)| id.time.plus_ms(self.lateness_ms)).find(ahead);
-        let version = entry.right.iter().map(|(id, _)| id.time.plus_ms(self.lateness_ms)).find(ahead);
-        [said, record, version].into_iter().flatten().min()
+        let said = entry.left.first_behind(watermark.0.into()).map(|id| id.time);
+        let over = self.over_until(watermark);
+        let over = [entry.left.first_behind(over), entry.right.first_behind(over)];
+        let over = over.into_iter().flatten().map(|id| id.time.plus_ms(self.kept_ms()));
+        said.into_iter().chain(over).filter(|time| *time > watermark).min()
     }
 }

@@ -1,6 +1,7 @@
 //! How near in event time the records of two streams have to be, and how long they are kept for that.
 
-use crate::side::Side;
+use crate::joining::corrections;
+use crate::side::{Records, Side};
 use distributary_runtime::error::Error;
 use distributary_runtime::graph::Graph;
 use distributary_runtime::time::{EventTime, Watermark};
@@ -15,7 +16,7 @@ use distributary_runtime::update::Diff;
 /// ```
 #[must_use]
 pub fn between(lower_ms: i64, upper_ms: i64) -> Interval {
-    Interval { lower_ms, upper_ms, lateness_ms: 0 }
+    Interval { lower_ms, upper_ms, lateness_ms: 0, horizon_ms: 0 }
 }
 
 /// See [`between`].
@@ -24,6 +25,8 @@ pub struct Interval {
     lower_ms: i64,
     upper_ms: i64,
     lateness_ms: i64,
+    /// How much longer what has been taken can be corrected: of the dataflow.
+    horizon_ms: i64,
 }
 
 impl Interval {
@@ -54,33 +57,54 @@ impl Interval {
         (i128::from(watermark.0) - i128::from(self.upper_ms) - i128::from(self.lateness_ms), i128::MAX)
     }
 
-    /// How long a left record can still meet a right one, and be taken back.
-    pub(crate) fn left_kept_until(&self, time: EventTime) -> EventTime {
-        time.plus_ms(self.upper_ms.max(0)).plus_ms(self.lateness_ms)
-    }
-
-    /// How long a right record can still meet a left one, and be taken back.
-    pub(crate) fn right_kept_until(&self, time: EventTime) -> EventTime {
-        time.plus_ms(self.lower_ms.min(0).saturating_neg()).plus_ms(self.lateness_ms)
-    }
-
-    /// Whether a change comes too late, once this has been claimed.
-    pub(crate) fn is_late<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff, claimed: Watermark) -> bool {
-        let until = match record {
-            _ if diff > 0 => time.plus_ms(self.lateness_ms),
-            Side::Left(_) => self.left_kept_until(time),
-            Side::Right(_) => self.right_kept_until(time),
+    /// What has to be claimed for a change to come too late: a record may be taken back as long as a partner of it may come.
+    pub(crate) fn bound<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff) -> EventTime {
+        let longer_ms = match record {
+            _ if diff > 0 => 0,
+            Side::Left(_) => self.left_ms(),
+            Side::Right(_) => self.right_ms(),
         };
-        claimed >= until
+        time.plus_ms(longer_ms).plus_ms(self.lateness_ms)
     }
 
-    pub(crate) fn describe(&self) -> String {
-        format!("right from {} to {} ms after left, lateness {} ms", self.lower_ms, self.upper_ms, self.lateness_ms)
+    /// How long left records are kept.
+    pub(crate) fn lefts_kept(&self) -> Kept {
+        self.kept(self.left_ms(), self.left_met_ms())
+    }
+
+    /// How long right records are kept.
+    pub(crate) fn rights_kept(&self) -> Kept {
+        self.kept(self.right_ms(), self.right_ms().max(self.left_met_ms().saturating_sub(self.lower_ms)))
+    }
+
+    fn kept(&self, alone_ms: i64, met_ms: i64) -> Kept {
+        let longer = |ms: i64| ms.saturating_add(self.lateness_ms).saturating_add(self.horizon_ms);
+        Kept { alone_ms: longer(alone_ms), met_ms: longer(met_ms) }
+    }
+
+    /// How far ahead of a left record its partners lie.
+    fn left_ms(&self) -> i64 {
+        self.upper_ms.max(0)
+    }
+
+    /// How far ahead of a right record its partners lie.
+    fn right_ms(&self) -> i64 {
+        self.lower_ms.min(0).saturating_neg()
+    }
+
+    /// How far ahead of a left record the last of its partners can be taken back.
+    fn left_met_ms(&self) -> i64 {
+        self.left_ms().max(self.upper_ms.saturating_add(self.right_ms()))
+    }
+
+    pub(crate) fn describe(&self, graph: &Graph<'_>) -> String {
+        let Self { lower_ms, upper_ms, lateness_ms, .. } = self;
+        format!("right from {lower_ms} to {upper_ms} ms after left, lateness {lateness_ms} ms{}", corrections(graph))
     }
 
     /// Refuses an interval that nothing can lie in; the building goes on with another, to find more errors.
     pub(crate) fn checked(self, graph: &Graph<'_>, name: &str) -> Self {
-        let Self { lower_ms, upper_ms, lateness_ms } = self;
+        let Self { lower_ms, upper_ms, lateness_ms, .. } = self;
         if lower_ms > upper_ms {
             let what = format!("interval join `{name}`: nothing lies between {lower_ms} and {upper_ms} ms");
             graph.refuse(Error::refused(what, "give the lower bound first: `between(lower_ms, upper_ms)`"));
@@ -89,6 +113,45 @@ impl Interval {
             let what = format!("interval join `{name}`: a lateness of {lateness_ms} ms");
             graph.refuse(Error::refused(what, "give it a lateness of at least 0 ms"));
         }
-        Self { lower_ms, upper_ms: upper_ms.max(lower_ms), lateness_ms: lateness_ms.max(0) }
+        let horizon_ms = graph.correction_horizon_ms();
+        Self { lower_ms, upper_ms: upper_ms.max(lower_ms), lateness_ms: lateness_ms.max(0), horizon_ms }
+    }
+}
+
+/// How long records of a side are kept behind their event time.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    /// As long as it can meet another one, and be taken back.
+    alone_ms: i64,
+    /// If it has met another one by then: as long as either of them, or what either of them has met, can be taken back.
+    met_ms: i64,
+}
+
+impl Kept {
+    /// The times of records that turn out to have met others or not, at the close of an epoch between these watermarks.
+    pub(crate) fn alone_between(&self, before: Watermark, now: Watermark) -> (i128, i128) {
+        (Self::over(before, self.alone_ms) + 1, Self::over(now, self.alone_ms))
+    }
+
+    /// The last time of records that are all over.
+    pub(crate) fn all_until(&self, watermark: Watermark) -> i128 {
+        Self::over(watermark, self.met_ms)
+    }
+
+    /// The last time of records that can no longer be taken back.
+    pub(crate) fn settled_until(&self, watermark: Watermark) -> i128 {
+        Self::over(watermark, self.alone_ms)
+    }
+
+    /// When the next of these records are over.
+    pub(crate) fn next<D>(self, records: &Records<D>, watermark: Watermark) -> impl Iterator<Item = EventTime> {
+        [self.alone_ms, self.met_ms].into_iter().filter_map(move |ms| {
+            let first = records.first_behind(Self::over(watermark, ms))?;
+            Some(first.time.plus_ms(ms))
+        })
+    }
+
+    fn over(watermark: Watermark, ms: i64) -> i128 {
+        i128::from(watermark.0) - i128::from(ms)
     }
 }

@@ -16,17 +16,21 @@ use distributary_runtime::update::Data;
 /// A record is refused as late iff the watermark (or what its own partition had claimed before it, `Stamp::seen`) is at or past its
 /// time plus the lateness. A retraction is taken as long as a partner of its record may still come: for a left one longer by
 /// the upper bound, if that is positive, and for a right one by the lower bound, if that is negative. So long records
-/// are kept; one that has met a partner, as long as either of them can be taken back. Refused updates leave unchanged by
-/// [`Outputs::late`]. `name` names the state.
+/// are kept; one that has met a partner by then, as long as either of them, or another partner of theirs, can be taken back. Refused
+/// updates leave unchanged by [`Outputs::late`]. `name` names the state.
+///
+/// With a [correction horizon](Graph::correct_for) what has been taken is corrected as much longer: only what a record's own partition had
+/// claimed before it makes it late then, and records are kept until the watermark is so much further.
 ///
 /// # Why no pair is missed
-/// Let a left record have time `l`, a right one `r = l + d`, and `lower <= d <= upper`.
+/// Let a left record have time `l`, a right one `r = l + d`, and `lower <= d <= upper`; let `k` be the lateness and the horizon together.
 /// - *They meet.* Say the left one is there and the right one is accepted. Then the watermark before its epoch is less than
-///   `r + lateness <= l + max(upper, 0) + lateness`, so the left one has not been forgotten. The other way round it is less than
-///   `l + lateness <= r + max(-lower, 0) + lateness`.
+///   `r + k <= l + max(upper, 0) + k`, so the left one has not been forgotten. The other way round it is less than
+///   `l + k <= r + max(-lower, 0) + k`.
 /// - *They part.* That the bounds alone do not do: between -10 and 10, a right record ten after a left one can be taken back ten
-///   longer than the left one is kept, and the pair would stand for ever. Therefore a record whose own time is over stays while a
-///   partner can still be taken back. It meets nobody new by that: whoever it could meet is late.
+///   longer than the left one is kept, and the pair would stand for ever. Therefore a record that has met another one when its own
+///   time is over stays until the last possible partner cannot be taken back, and a right one until none that it may have met can
+///   change. It meets nobody new by that: whoever it could meet is late.
 ///
 /// A correction that keeps the event time is a retraction and a record: when only the record is too late, the old results go, and
 /// the new record leaves by [`Outputs::late`].
@@ -61,7 +65,7 @@ pub fn interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
     interval: Interval,
     f: impl Fn(&K, &L, &R) -> O + 'static,
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
-    let (spec, meet) = (Spec::new("interval_join", interval.describe()), Meet::Within(interval.checked(graph, name)));
+    let (spec, meet) = (Spec::new("interval_join", interval.describe(graph)), Meet::Within(interval.checked(graph, name)));
     let combine = move |key: &K, left: &L, right: Option<&R>| right.map(|right| f(key, left, right));
     joining(graph, left, right, spec, name, meet, combine)
 }
@@ -97,6 +101,6 @@ pub fn left_interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
     interval: Interval,
     f: impl Fn(&K, &L, Option<&R>) -> O + 'static,
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
-    let (spec, meet) = (Spec::new("left_interval_join", interval.describe()), Meet::WithinOrAlone(interval.checked(graph, name)));
+    let (spec, meet) = (Spec::new("left_interval_join", interval.describe(graph)), Meet::WithinOrAlone(interval.checked(graph, name)));
     joining(graph, left, right, spec, name, meet, move |key: &K, left: &L, right: Option<&R>| Some(f(key, left, right)))
 }

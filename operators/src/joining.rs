@@ -14,15 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Which records meet, and how long they are kept.
 pub(crate) trait Rule: 'static {
-    /// Whether a change comes too late, once this has been claimed.
-    fn is_late<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff, claimed: Watermark) -> bool;
+    /// What has to be claimed for a change to come too late; never, if there is nothing.
+    fn bound<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff) -> Option<EventTime>;
 
     /// Says what the changes of the open epoch and its watermark change. Every result once: so nothing comes and goes in one
     /// epoch.
     fn say<K, L, R, O>(&self, entry: &Entry<L, R>, changed: &Changed, at: &Closing<'_>, saying: &mut Saying<'_, K, L, R, O>);
 
-    /// Forgets what no change can need that is still to be taken.
-    fn forget<L, R>(&self, entry: &mut Entry<L, R>, watermark: Watermark);
+    /// Forgets what no change can need that is still to be taken. It is called whenever the watermark reaches what [`Rule::due`] named.
+    fn forget<L, R>(&self, entry: &mut Entry<L, R>, at: &Closing<'_>);
 
     /// When there is something to say or to forget, if nothing changes.
     fn due<L, R>(&self, entry: &Entry<L, R>, watermark: Watermark) -> Option<EventTime>;
@@ -48,8 +48,17 @@ pub(crate) fn joining<'s, K: Key, L: Data, R: Data, O: Data>(
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
     let sides = Input::both(left, right, |left| left.map(Side::Left), |right| right.map(Side::Right));
     let (state, changes, due) = (KeyedState::new(), BTreeMap::new(), BTreeSet::new());
-    let logic = Joining { rule, combine, state, changes, due, watermark: EventTime::MIN };
+    let horizon_ms = graph.correction_horizon_ms();
+    let logic = Joining { rule, combine, horizon_ms, state, changes, due, watermark: EventTime::MIN };
     stateful(graph, sides, spec.with_state::<K, Entry<L, R>>(name), Keyed::group, logic)
+}
+
+/// What the plan says of a join that can still be corrected when nothing new is taken.
+pub(crate) fn corrections(graph: &Graph<'_>) -> String {
+    match graph.correction_horizon_ms() {
+        0 => String::new(),
+        horizon_ms => format!(", corrections {horizon_ms} ms"),
+    }
 }
 
 /// So many copies of a record come or go.
@@ -58,6 +67,8 @@ type Change<L, R> = (Id, Side<L, R>, Diff);
 struct Joining<M, F, K, L, R> {
     rule: M,
     combine: F,
+    /// How much longer than to the bound what has been taken can be corrected.
+    horizon_ms: i64,
     state: KeyedState<K, Entry<L, R>>,
     /// What the open epoch changes, by key hash and key.
     changes: BTreeMap<(u64, K), Vec<Change<L, R>>>,
@@ -81,7 +92,8 @@ where
     const ORDER: Order = Order::Any;
 
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<K, Side<L, R>>>, emit: &mut Emit<Keyed<K, Side<L, R>>, O>) {
-        if self.rule.is_late(&keyed.value, stamp.time, diff, stamp.seen.max(self.watermark)) {
+        let is_over = |bound: EventTime| stamp.seen >= bound || self.watermark >= bound.plus_ms(self.horizon_ms);
+        if self.rule.bound(&keyed.value, stamp.time, diff).is_some_and(is_over) {
             return emit.refuse_late((keyed, stamp, diff));
         }
         let id = match &keyed.value {
@@ -114,12 +126,12 @@ where
                 self.rule.say(&entry, &changed, at, &mut saying);
                 changed.left.into_iter().for_each(|id| entry.left.settle(id));
                 changed.right.into_iter().for_each(|id| entry.right.settle(id));
-                self.rule.forget(&mut entry, self.watermark);
+                self.rule.forget(&mut entry, at);
                 let due = self.rule.due(&entry, self.watermark);
                 *slot = Some(entry).filter(|entry| !entry.is_empty());
                 due
             });
-            saying.say(at.before, emit);
+            saying.say(emit);
             self.due.extend(due.map(|time| (time, hash, key)));
         }
     }
@@ -159,12 +171,13 @@ impl<K, L, R, O> Saying<'_, K, L, R, O> {
         self.said.extend(result.map(|result| (time, origin, diff, result)));
     }
 
-    /// By time, and of one origin what goes before what comes.
-    fn say<D>(mut self, seen: Watermark, emit: &mut Emit<D, O>) {
+    /// By time, and of one origin what goes before what comes. A result makes no claim of its own: it is too late for another operator
+    /// only where the state is gone.
+    fn say<D>(mut self, emit: &mut Emit<D, O>) {
         self.said.sort_by_key(|(time, origin, diff, _)| (*time, *origin, *diff));
         for (time, origin, diff, result) in self.said {
             match result {
-                Ok(result) => emit.give((result, Stamp { origin, time, seen }, diff)),
+                Ok(result) => emit.give((result, Stamp { origin, time, seen: EventTime::MIN }, diff)),
                 Err(cause) => emit.set_aside(origin, diff, cause),
             }
         }

@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`join`] | all that stand: of two tables |
 //! | [`interval_join`], [`left_interval_join`] | those near in event time: of two streams |
+//! | [`window_join`] | those in the same window of event time: of two streams |
 //! | [`as_of_join`] | a record of a stream, and the version of a table at its time |
 //!
 //! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
@@ -59,6 +60,7 @@ mod said;
 mod side;
 mod union;
 mod window;
+mod window_join;
 mod written;
 
 pub use answer::Answer;
@@ -80,6 +82,7 @@ pub use union::union;
 pub use window::{
     Calendar, Hopping, PerWindow, Session, Tumbling, Window, Windows, daily, hopping, monthly, session, tumbling, window,
 };
+pub use window_join::window_join;
 pub use written::Written;
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ impl Meet {
 }
 
 impl Rule for Meet {
-    fn is_late<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff, claimed: Watermark) -> bool {
-        self.interval().is_some_and(|interval| interval.is_late(record, time, diff, claimed))
+    fn bound<L, R>(&self, record: &Side<L, R>, time: EventTime, diff: Diff) -> Option<EventTime> {
+        Some(self.interval()?.bound(record, time, diff))
     }
 
     fn say<K, L, R, O>(&self, entry: &Entry<L, R>, changed: &Changed, at: &Closing<'_>, saying: &mut Saying<'_, K, L, R, O>) {
@@ -59,33 +59,40 @@ impl Rule for Meet {
         }
     }
 
-    /// A left record stays as long as a right one that it has met may still go, which would need it; and a right record as long as a
-    /// left one that it has met stays, which must not look as if it had met none.
-    fn forget<L, R>(&self, entry: &mut Entry<L, R>, watermark: Watermark) {
+    /// Once, when it can meet nobody new and cannot be taken back any more, each record is asked whether it has met another one. If it has,
+    /// it stays as long as any of its partners may go, which would need it; and a right record as long as a left one that it has met may
+    /// be looked at again, which must not look as if it had met none. So a record costs the same however many its key has.
+    fn forget<L, R>(&self, entry: &mut Entry<L, R>, at: &Closing<'_>) {
         let Some(interval) = self.interval() else { return };
-        let is_over = |(id, left): &(&Id, &Held<L>)| {
+        let (lefts, rights) = (interval.lefts_kept(), interval.rights_kept());
+        let (first, last) = lefts.alone_between(at.before, at.watermark());
+        let settled = rights.settled_until(at.watermark());
+        let has_met = |id: &Id| {
             let (first, last) = interval.rights_of(id.time);
-            // The last of the partners is kept longest.
-            let partner = entry.right.between(first, last).rfind(|(_, right)| right.now() > 0);
-            left.now() == 0 || partner.is_none_or(|(id, _)| interval.right_kept_until(id.time) <= watermark)
+            // With those that cannot be taken back any more it stands for good.
+            entry.right.between(first.max(settled + 1), last).any(|(_, right)| right.now() > 0)
         };
-        let lefts = entry.left.iter().take_while(|(id, _)| interval.left_kept_until(id.time) <= watermark).filter(is_over);
-        lefts.map(|(id, _)| *id).collect::<Vec<_>>().iter().for_each(|id| entry.left.remove(id));
-        let is_over = |(id, right): &(&Id, &Held<R>)| {
+        let over = entry.left.between(first, last).filter(|(id, left)| left.now() == 0 || !has_met(id));
+        over.map(|(id, _)| *id).collect::<Vec<_>>().iter().for_each(|id| entry.left.remove(id));
+        entry.left.forget_until(lefts.all_until(at.watermark()));
+
+        let (first, last) = rights.alone_between(at.before, at.watermark());
+        let has_met = |id: &Id| {
             let (first, last) = interval.lefts_of(id.time);
-            right.now() == 0 || !entry.left.between(first, last).any(|(_, left)| left.now() > 0)
+            entry.left.between(first, last).any(|(_, left)| left.now() > 0)
         };
-        let rights = entry.right.iter().take_while(|(id, _)| interval.right_kept_until(id.time) <= watermark).filter(is_over);
-        rights.map(|(id, _)| *id).collect::<Vec<_>>().iter().for_each(|id| entry.right.remove(id));
+        let over = entry.right.between(first, last).filter(|(id, right)| right.now() == 0 || !has_met(id));
+        over.map(|(id, _)| *id).collect::<Vec<_>>().iter().for_each(|id| entry.right.remove(id));
+        entry.right.forget_until(rights.all_until(at.watermark()));
     }
 
     fn due<L, R>(&self, entry: &Entry<L, R>, watermark: Watermark) -> Option<EventTime> {
         let interval = self.interval()?;
-        let ahead = |time: &EventTime| *time > watermark;
-        let certain = entry.left.iter().map(|(id, _)| interval.certain_at(id.time)).find(ahead);
-        let left = entry.left.iter().map(|(id, _)| interval.left_kept_until(id.time)).find(ahead);
-        let right = entry.right.iter().map(|(id, _)| interval.right_kept_until(id.time)).find(ahead);
-        [certain, left, right].into_iter().flatten().min()
+        let (uncertain, _) = interval.certain_behind(watermark);
+        let certain = entry.left.first_behind(uncertain).map(|id| interval.certain_at(id.time));
+        let (left, right) =
+            (interval.lefts_kept().next(&entry.left, watermark), interval.rights_kept().next(&entry.right, watermark));
+        certain.into_iter().chain(left).chain(right).filter(|time| *time > watermark).min()
     }
 }
 

@@ -7,6 +7,7 @@ use distributary_runtime::update::{Data, Diff, Origin, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::ops::Bound;
 
 /// A record of one of the two collections that a join takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -122,9 +123,33 @@ impl<D> Records<D> {
         self.0.remove(id);
     }
 
-    /// All of them, by time.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Id, &Held<D>)> {
-        self.0.iter()
+    /// Those behind one of them.
+    pub(crate) fn behind(&self, id: Id) -> impl Iterator<Item = (&Id, &Held<D>)> {
+        self.0.range((Bound::Excluded(id), Bound::Unbounded))
+    }
+
+    /// The first one behind this time.
+    pub(crate) fn first_behind(&self, time: i128) -> Option<&Id> {
+        self.between(time.saturating_add(1), i128::MAX).next().map(|(id, _)| id)
+    }
+
+    /// The first one.
+    pub(crate) fn first(&self) -> Option<&Id> {
+        self.0.keys().next()
+    }
+
+    /// Removes the first ones, as long as they are `over`.
+    pub(crate) fn forget_while(&mut self, over: impl Fn(&Id) -> bool) {
+        while let Some(first) = self.0.first_entry()
+            && over(first.key())
+        {
+            first.remove();
+        }
+    }
+
+    /// Removes all up to this time.
+    pub(crate) fn forget_until(&mut self, last: i128) {
+        self.forget_while(|id| i128::from(id.time.0) <= last);
     }
 
     /// Those with times from `first` to `last`, which may lie outside of time: so nothing is cut off, and all is symmetric.

@@ -1,14 +1,14 @@
 //! The joins of two streams against all pairs of what they have taken. The model knows nothing of state: it would show any
 //! record that was forgotten too early.
 
-use super::joined::{Event, NODE, Pair, check, history, pair, sides};
+use super::joined::{Event, NODE, Pair, check, history, horizon, is_over, pair, sides};
 use super::restart;
 use crate::{Interval, Keyed, Side, between, interval_join, left_interval_join};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::operator::Outputs;
 use distributary_runtime::testing::{Step, bytes_kept, run, update};
 use distributary_runtime::time::EventTime;
-use distributary_runtime::update::{Diff, Update};
+use distributary_runtime::update::{Diff, Stamp, Update};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -17,6 +17,7 @@ struct Bounds {
     lower: i64,
     upper: i64,
     lateness: i64,
+    horizon: i64,
 }
 
 impl Bounds {
@@ -28,28 +29,35 @@ impl Bounds {
         (left + self.lower..=left + self.upper).contains(&right)
     }
 
-    fn is_late(self, ((_, side), stamp, diff): &Update<Event>, claimed: EventTime) -> bool {
+    fn is_late(self, ((_, side), stamp, diff): &Update<Event>, before: EventTime) -> bool {
         let longer = match side {
             _ if *diff > 0 => 0,
             Side::Left(_) => self.upper.max(0),
             Side::Right(_) => (-self.lower).max(0),
         };
-        claimed.0 >= stamp.time.0 + longer + self.lateness
+        is_over(*stamp, before, stamp.time.0 + longer + self.lateness, self.horizon)
     }
 }
 
 /// Before, behind and around, and points.
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (-15_i64..15, 0_i64..20, 0_i64..12).prop_map(|(lower, width, lateness)| Bounds { lower, upper: lower + width, lateness })
+    (-15_i64..15, 0_i64..20, 0_i64..12, horizon()).prop_map(|(lower, width, lateness, horizon)| Bounds {
+        lower,
+        upper: lower + width,
+        lateness,
+        horizon,
+    })
 }
 
 fn inner<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>, of: Bounds) -> Outputs<'s, Keyed<u8, Side<Event, Event>>, Pair> {
     let (left, right) = sides(graph, input);
+    graph.correct_for(of.horizon);
     interval_join(graph, &left, &right, "pairs", of.interval(), |key, l, r| pair(key, l, Some(r)))
 }
 
 fn outer<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>, of: Bounds) -> Outputs<'s, Keyed<u8, Side<Event, Event>>, Pair> {
     let (left, right) = sides(graph, input);
+    graph.correct_for(of.horizon);
     left_interval_join(graph, &left, &right, "pairs", of.interval(), pair)
 }
 
@@ -59,14 +67,14 @@ proptest! {
         let observed = run(steps.clone(), move |graph, input| inner(graph, &input, of).results);
         let late = run(steps.clone(), move |graph, input| inner(graph, &input, of).late);
         let expected = |taken: &super::joined::Taken, _| taken.expected(|l, r| of.meet(l, r), |_| false);
-        check(&steps, &observed, &late, |update, claimed| of.is_late(update, claimed), expected)?;
+        check(&steps, &observed, &late, |update, before| of.is_late(update, before), expected)?;
     }
 
     #[test]
     fn who_meets_nobody_is_alone_when_that_is_certain(steps in history(), of in bounds()) {
         let observed = run(steps.clone(), move |graph, input| outer(graph, &input, of).results);
         let late = run(steps.clone(), move |graph, input| outer(graph, &input, of).late);
-        check(&steps, &observed, &late, |update, claimed| of.is_late(update, claimed), |taken, watermark| {
+        check(&steps, &observed, &late, |update, before| of.is_late(update, before), |taken, watermark| {
             taken.expected(|l, r| of.meet(l, r), |left| left + of.upper + of.lateness <= watermark.0)
         })?;
     }
@@ -96,7 +104,7 @@ proptest! {
     #[test]
     fn in_the_end_nothing_is_kept(mut steps in history(), of in bounds()) {
         let last = steps.iter().map(|step| step.watermark.0).max().unwrap_or_default();
-        let passed = [steps.clone(), vec![step(vec![], last + 15 + 2 * 35 + 12)]].concat();
+        let passed = [steps.clone(), vec![step(vec![], last + 15 + 2 * 35 + 12 + of.horizon)]].concat();
         prop_assert_eq!(bytes_kept(passed, move |graph, input| outer(graph, &input, of).results), 0);
         // The same when all goes that has come, whatever the watermark says.
         steps.iter_mut().for_each(|step| step.watermark = EventTime::MIN);
@@ -123,7 +131,7 @@ fn step(updates: Vec<Update<Event>>, watermark: i64) -> Step<Event> {
     Step { updates, watermark: EventTime(watermark) }
 }
 
-const AROUND: Bounds = Bounds { lower: -10, upper: 10, lateness: 0 };
+const AROUND: Bounds = Bounds { lower: -10, upper: 10, lateness: 0, horizon: 0 };
 
 fn said(steps: Vec<Step<Event>>, of: Bounds) -> Vec<(u64, Option<i64>, Diff)> {
     let observed = run(steps, move |graph, input| outer(graph, &input, of).results);
@@ -137,7 +145,20 @@ fn said(steps: Vec<Step<Event>>, of: Bounds) -> Vec<(u64, Option<i64>, Diff)> {
 fn a_pair_parts_when_the_longer_of_it_goes() {
     let steps = vec![step(vec![left(0, 0), right(1, 10)], 5), step(vec![], 15), step(vec![back(right(1, 10))], 15)];
     assert_eq!(said(steps.clone(), AROUND), [(1, Some(1), 1), (3, None, 1), (3, Some(1), -1)]);
+    let steps = [steps, vec![step(vec![], 20)]].concat();
     assert_eq!(bytes_kept(steps, |graph, input| outer(graph, &input, AROUND).results), 0);
+}
+
+/// Days later, by the stamps they had.
+#[test]
+fn what_was_said_is_corrected_within_the_horizon() {
+    let of = Bounds { horizon: 1_000, ..AROUND };
+    let came = step(vec![left(0, 0), right(1, 5)], 900);
+    let late = |(event, stamp, diff): Update<Event>| (event, Stamp { seen: EventTime(900), ..stamp }, diff);
+    let steps = |watermark| vec![came.clone(), step(vec![], watermark), step(vec![back(right(1, 5)), late(right(2, 6))], watermark)];
+    assert_eq!(said(steps(1_009), of), [(1, Some(1), 1), (3, None, 1), (3, Some(1), -1)]);
+    assert_eq!(said(steps(1_015), of), [(1, Some(1), 1)], "beyond it, it stands");
+    assert_eq!(bytes_kept(steps(1_025), move |graph, input| outer(graph, &input, of).results), 0);
 }
 
 /// Of two that met nobody one is over.
@@ -162,13 +183,13 @@ fn the_ends_of_time_do_not_overflow() {
         let mut updates: Vec<_> = (0..).zip(times).flat_map(|(i, time)| [left(i, time), right(10 + i, time)]).collect();
         updates.iter_mut().for_each(|(_, stamp, _)| stamp.seen = EventTime::MIN);
         let steps = vec![step(updates, 0), step(vec![], i64::MAX)];
-        said(steps, Bounds { lower, upper, lateness });
+        said(steps, Bounds { lower, upper, lateness, horizon: lateness });
     }
 }
 
 #[test]
 fn an_interval_that_nothing_lies_in_is_refused() {
-    for (of, what) in [(Bounds { lower: 1, upper: 0, lateness: 0 }, "between"), (Bounds { lateness: -1, ..AROUND }, "lateness")] {
+    for (of, what) in [(Bounds { lower: 1, upper: 0, ..AROUND }, "between"), (Bounds { lateness: -1, ..AROUND }, "lateness")] {
         run(vec![step(vec![], 0)], move |graph, input| {
             let results = inner(graph, &input, of).results;
             let error = graph.first_error().unwrap_err().to_string();

@@ -13,6 +13,7 @@ mod running;
 mod session;
 mod stateless;
 mod window;
+mod window_join;
 
 use distributary_runtime::testing::{Observed, Step, update};
 use distributary_runtime::time::{Epoch, EventTime};

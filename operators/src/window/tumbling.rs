@@ -28,8 +28,8 @@ pub fn tumbling(size_ms: i64) -> Tumbling {
 /// See [`tumbling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tumbling {
-    size_ms: i64,
-    terms: Terms,
+    pub(crate) size_ms: i64,
+    pub(crate) terms: Terms,
 }
 
 impl Tumbling {
