@@ -28,6 +28,7 @@
 //! | [`interval_join`], [`left_interval_join`] | those near in event time: of two streams |
 //! | [`window_join`] | those in the same window of event time: of two streams |
 //! | [`as_of_join`] | a record of a stream, and the version of a table at its time |
+//! | [`with_broadcast`] | a record of a stream, and all rules as of its epoch |
 //!
 //! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
 //!
@@ -61,6 +62,7 @@ mod side;
 mod union;
 mod window;
 mod window_join;
+mod with_broadcast;
 mod written;
 
 pub use answer::Answer;
@@ -83,6 +85,7 @@ pub use window::{
     Calendar, Hopping, PerWindow, Session, Tumbling, Window, Windows, daily, hopping, monthly, session, tumbling, window,
 };
 pub use window_join::window_join;
+pub use with_broadcast::{Rules, TakenBack, with_broadcast};
 pub use written::Written;
 
 #[cfg(test)]

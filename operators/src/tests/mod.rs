@@ -14,6 +14,7 @@ mod session;
 mod stateless;
 mod window;
 mod window_join;
+mod with_broadcast;
 
 use distributary_runtime::testing::{Observed, Step, update};
 use distributary_runtime::time::{Epoch, EventTime};
