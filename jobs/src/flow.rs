@@ -1,13 +1,17 @@
 //! What a job is written with: typed chains from a source to its sinks.
 
+mod join_in;
 mod joined;
 mod keyed;
+mod kind;
+mod ruled;
 mod windowed;
 mod windows;
 
 pub use joined::{Interval, between, within};
 pub use keyed::KeyedStream;
 use keyed::millis;
+use kind::Kind;
 pub use windowed::{Windowed, WindowedStream};
 pub use windows::{Calendar, Hopping, Session, Tumbling, Windows, daily, hopping, monthly, session, tumbling};
 
@@ -201,10 +205,11 @@ impl<'s> Flow<'s> {
     /// As [`Flow::read`].
     pub fn read_upsert<E: Event>(&self, name: &str) -> Result<Stream<'s, E>> {
         let name = name.to_string();
-        Ok(self.events(move |flow| {
+        let rows = self.events(move |flow| {
             let rows = flow.source::<E, _>(TopicForm::Upsert, |record| codec::decode_row::<E>(record), None);
             operators::newest(&flow.graph, &rows, &name, DELETED_KEPT_MS)
-        }))
+        });
+        Ok(rows.as_table())
     }
 
     /// Keeps every record of the topic of an event type in the table `archive.<topic>`, as it stood on the bus and decoded; also what is no
@@ -265,7 +270,7 @@ impl<'s> Flow<'s> {
         let flow = self.clone();
         let collection = lazy(move || make(&flow));
         let about = About::event(E::describe());
-        Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())), about }
+        Stream { flow: self.clone(), collection, key: Some(Rc::new(|event: &E| event.key())), about, kind: Kind::Stream }
     }
 
     /// Late records have a sink whatever the job says: if it has not `said` where they go, the pipeline's late topic.
@@ -331,19 +336,21 @@ pub struct Stream<'s, D: 'static> {
     collection: Lazy<'s, D>,
     key: Option<KeyOf<D>>,
     about: About,
+    kind: Kind,
 }
 
 impl<D: Data> Clone for Stream<'_, D> {
     fn clone(&self) -> Self {
-        Self { flow: self.flow.clone(), collection: self.collection.clone(), key: self.key.clone(), about: self.about }
+        let (key, about, kind) = (self.key.clone(), self.about, self.kind);
+        Self { flow: self.flow.clone(), collection: self.collection.clone(), key, about, kind }
     }
 }
 
 impl<'s, D: Data> Stream<'s, D> {
     fn with<Out: Data>(self, make: impl FnOnce(&Flow<'s>, &Collection<'s, D>) -> Collection<'s, Out> + 's) -> Stream<'s, Out> {
-        let Self { flow, collection, .. } = self;
+        let Self { flow, collection, kind, .. } = self;
         let of = flow.clone();
-        Stream { flow, collection: lazy(move || make(&of, &collection)), key: None, about: About::default() }
+        Stream { flow, collection: lazy(move || make(&of, &collection)), key: None, about: About::default(), kind }
     }
 
     /// One record for each. A closure that panics makes its record a dead letter.
@@ -392,8 +399,8 @@ impl<'s, D: Data> Stream<'s, D> {
     /// Gives each record the key by which those that belong together meet.
     pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
         let about = self.about;
-        let Stream { flow, collection, .. } = self.with(|flow, input| operators::key_by(&flow.graph, input, key));
-        KeyedStream { flow, collection, about }
+        let Stream { flow, collection, kind, .. } = self.with(|flow, input| operators::key_by(&flow.graph, input, key));
+        KeyedStream { flow, collection, about, kind }
     }
 
     /// Says which key records have in sinks: it decides their partition, and the row in upsert topics.

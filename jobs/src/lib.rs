@@ -21,7 +21,7 @@ pub use distributary_derive::{Event, job};
 pub use distributary_operators::aggregate::{
     Aggregate, avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top, when,
 };
-pub use distributary_operators::{PerKey, PerWindow, Window};
+pub use distributary_operators::{PerKey, PerWindow, Rules, Window};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::{

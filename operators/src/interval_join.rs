@@ -101,6 +101,7 @@ pub fn left_interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
     interval: Interval,
     f: impl Fn(&K, &L, Option<&R>) -> O + 'static,
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
-    let (spec, meet) = (Spec::new("left_interval_join", interval.describe(graph)), Meet::WithinOrAlone(interval.checked(graph, name)));
+    let (spec, meet) =
+        (Spec::new("left_interval_join", interval.describe(graph)), Meet::WithinOrAlone(interval.checked(graph, name)));
     joining(graph, left, right, spec, name, meet, move |key: &K, left: &L, right: Option<&R>| Some(f(key, left, right)))
 }

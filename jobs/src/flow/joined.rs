@@ -1,6 +1,6 @@
 //! What several streams make together.
 
-use super::{KeyedStream, Stream, lazy, millis};
+use super::{KeyedStream, Kind, Stream, lazy, millis};
 use crate::table::About;
 use distributary_operators::{self as operators, Keyed, Side};
 use distributary_runtime::graph::{Collection, Graph};
@@ -15,18 +15,21 @@ impl<'s, D: Data> Stream<'s, D> {
     /// All records of several streams. One that stands in two of them stands twice.
     pub fn union(self, others: impl IntoIterator<Item = Self> + 's) -> Self {
         let (flow, key, about) = (self.flow.clone(), self.key.clone(), self.about);
+        let others: Vec<Self> = others.into_iter().collect();
+        let kind = others.iter().fold(self.kind, |kind, other| kind.and(other.kind));
         let graph = flow.graph.clone();
         let collection = lazy(move || {
             let all: Vec<Collection<'s, D>> = std::iter::once(self).chain(others).map(|one| (**one.collection).clone()).collect();
             operators::union(&graph, &all.iter().collect::<Vec<_>>())
         });
-        Stream { flow, collection, key, about }
+        Stream { flow, collection, key, about, kind }
     }
 }
 
 impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
     /// What `f` makes of every record here with every record of the other one that has the same key, as long as both stand: a join of two
-    /// tables. Both keep all their records for ever, so of streams take [`KeyedStream::join_within`]. `name` names the state.
+    /// tables. Both keep all their records for ever, so a stream, whose records stay, is refused: take [`KeyedStream::join_within`] or
+    /// [`KeyedStream::join_in`], or say [`KeyedStream::as_table`]. `name` names the state.
     ///
     /// ```
     /// use distributary::{Event, Flow, Result, TestJob, Timestamp, job, topic};
@@ -63,9 +66,12 @@ impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
     ) -> Stream<'s, O> {
         let (name, flow) = (name.to_string(), self.flow.clone());
         let (left, right) = (self.collection, other.collection.clone());
-        let of = flow.clone();
-        let collection = lazy(move || operators::join(&of.graph, &left, &right, &name, f));
-        Stream { flow, collection, key: None, about: About::default() }
+        let (of, kind) = (flow.clone(), self.kind.and(other.kind));
+        let collection = lazy(move || {
+            kind.check_join(&of.graph, &name);
+            operators::join(&of.graph, &left, &right, &name, f)
+        });
+        Stream { flow, collection, key: None, about: About::default(), kind: Kind::Table }
     }
 
     /// What `f` makes of every record here with every record of the other one that has the same key and an event time as near as
@@ -175,7 +181,7 @@ impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
     }
 
     /// What is refused goes to the pipeline's late topic.
-    fn with_other<R: Data, O: Data>(
+    pub(super) fn with_other<R: Data, O: Data>(
         self,
         other: &KeyedStream<'s, K, R>,
         join: impl FnOnce(&Graph<'s>, &Collection<'s, Keyed<K, L>>, &Collection<'s, Keyed<K, R>>) -> Joined<'s, K, L, R, O> + 's,
@@ -194,7 +200,7 @@ impl<'s, K: Key, L: Data> KeyedStream<'s, K, L> {
             of.keep_late(&late, Rc::default());
             outputs.results
         });
-        Stream { flow, collection, key: None, about: About::default() }
+        Stream { flow, collection, key: None, about: About::default(), kind: Kind::Stream }
     }
 }
 
@@ -206,7 +212,7 @@ enum Late<L, R> {
     Right(R),
 }
 
-type Joined<'s, K, L, R, O> = Outputs<'s, Keyed<K, Side<L, R>>, O>;
+pub(super) type Joined<'s, K, L, R, O> = Outputs<'s, Keyed<K, Side<L, R>>, O>;
 
 /// How far apart in event time records meet.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Keyed streams.
 
-use super::{Flow, KeyOf, Lazy, Stream, WindowedStream, Windows};
+use super::{Flow, KeyOf, Kind, Lazy, Stream, WindowedStream, Windows};
 use crate::codec::key_text;
 use crate::table::About;
 use distributary_operators::aggregate::Aggregate;
@@ -16,6 +16,7 @@ pub struct KeyedStream<'s, K: 'static, V: 'static> {
     pub(super) flow: Flow<'s>,
     pub(super) collection: Lazy<'s, Keyed<K, V>>,
     pub(super) about: About,
+    pub(super) kind: Kind,
 }
 
 impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
@@ -47,9 +48,10 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
         self,
         make: impl FnOnce(&Flow<'s>, &Collection<'s, Keyed<K, V>>) -> Collection<'s, PerKey<K, O>> + 's,
     ) -> Stream<'s, PerKey<K, O>> {
-        let Self { flow, collection, about } = self;
+        let Self { flow, collection, about, kind } = self;
         let key: KeyOf<PerKey<K, O>> = Rc::new(|result| key_text(&result.key));
-        Stream { key: Some(key), ..Stream { flow, collection, key: None, about }.with(make) }
+        let results = Stream { flow, collection, key: None, about, kind }.with(make);
+        Stream { key: Some(key), ..results.as_table() }
     }
 }
 

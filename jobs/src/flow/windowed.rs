@@ -1,6 +1,6 @@
 //! Streams cut into windows, and what they give.
 
-use super::{Flow, KeyOf, Lazy, Stream, Windows, lazy};
+use super::{Flow, KeyOf, Kind, Lazy, Stream, Windows, lazy};
 use crate::codec::key_text;
 use crate::sink::Sink;
 use crate::table::About;
@@ -40,7 +40,8 @@ impl<'s, K: Key, V: Data, W: Windows> WindowedStream<'s, K, V, W> {
             }
         });
         let key: KeyOf<PerWindow<K, A::Output>> = Rc::new(|result| key_text(&result.key));
-        let stream = Stream { flow, collection: lazy(move || outputs.results.clone()), key: Some(key), about: About::WINDOWS };
+        let collection = lazy(move || outputs.results.clone());
+        let stream = Stream { flow, collection, key: Some(key), about: About::WINDOWS, kind: Kind::Stream };
         Windowed { stream, late }
     }
 }

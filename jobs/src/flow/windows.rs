@@ -12,7 +12,7 @@ pub trait Windows: 'static {
 
 /// Windows of one length, one behind the other, counted from 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug)]
-pub struct Tumbling(operators::Tumbling);
+pub struct Tumbling(pub(super) operators::Tumbling);
 
 impl Windows for Tumbling {
     fn cut(self) -> impl operators::Windows {

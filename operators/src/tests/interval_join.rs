@@ -155,7 +155,8 @@ fn what_was_said_is_corrected_within_the_horizon() {
     let of = Bounds { horizon: 1_000, ..AROUND };
     let came = step(vec![left(0, 0), right(1, 5)], 900);
     let late = |(event, stamp, diff): Update<Event>| (event, Stamp { seen: EventTime(900), ..stamp }, diff);
-    let steps = |watermark| vec![came.clone(), step(vec![], watermark), step(vec![back(right(1, 5)), late(right(2, 6))], watermark)];
+    let steps =
+        |watermark| vec![came.clone(), step(vec![], watermark), step(vec![back(right(1, 5)), late(right(2, 6))], watermark)];
     assert_eq!(said(steps(1_009), of), [(1, Some(1), 1), (3, None, 1), (3, Some(1), -1)]);
     assert_eq!(said(steps(1_015), of), [(1, Some(1), 1)], "beyond it, it stands");
     assert_eq!(bytes_kept(steps(1_025), move |graph, input| outer(graph, &input, of).results), 0);

@@ -62,7 +62,8 @@ fn check(steps: &[Step<Event>], horizon: i64) -> Result<(), TestCaseError> {
         let is_rule = |update: &&Update<Event>| matches!(update.0.1, Side::Right(_));
         updates.iter().filter(is_rule).for_each(|update| rules.take(update));
         let rows = rules.rows();
-        if versions.last().is_none_or(|(last, _)| *last != rows) {
+        let new = versions.last().is_none_or(|(last, _)| *last != rows);
+        if new {
             versions.push((rows, greatest));
             replaced.push((versions.len() - 1, greatest));
         }
@@ -77,7 +78,9 @@ fn check(steps: &[Step<Event>], horizon: i64) -> Result<(), TestCaseError> {
         let mut refused = Multiset::default();
         for (record, stamp, diff) in updates.iter().filter(|update| !is_rule(update)) {
             let version = read[&stamp.origin.position().unwrap().2];
-            let gone = replaced.iter().take_while(|(_, latest)| is_forgotten(*latest, horizon, before)).last();
+            // What is replaced now still holds for this epoch.
+            let earlier = replaced.iter().take_while(|(by, _)| *by < versions.len() - usize::from(new));
+            let gone = earlier.take_while(|(_, latest)| is_forgotten(*latest, horizon, before)).last();
             if gone.is_some_and(|(by, _)| version < *by) {
                 refused.add((*record, *stamp), *diff);
             } else if value(record) == POISON {
@@ -151,7 +154,9 @@ fn lefts<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>) -> Collection<'s,
 fn counts<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>, taken_back: TakenBack) -> Collection<'s, (u8, u64, Option<i64>)> {
     let counts = aggregate(graph, &key_by(graph, &lefts(graph, input), |(key, _)| *key), "counts", count());
     let rules = key_by(graph, &filter(graph, input, |(_, side): &Event| matches!(side, Side::Right(_))), |(key, _)| *key);
-    let of = with_broadcast(graph, &counts, &rules, "rules", taken_back, |of, rules| (of.key, of.value, rules.get(&of.key).map(value)));
+    let of = with_broadcast(graph, &counts, &rules, "rules", taken_back, |of, rules| {
+        (of.key, of.value, rules.get(&of.key).map(value))
+    });
     of.results
 }
 
@@ -191,8 +196,8 @@ fn a_retraction_gives_what_its_record_gave() {
         step(vec![record(0, 5), rule(1, 1)], 5),
         step(vec![rule(2, 2)], 500),
         step(vec![record(3, 500), rule(3, 4)], 800),
-        step(vec![back(record(0, 5))], 1_004),
-        step(vec![back(record(3, 500)), back(record(0, 5))], 1_005),
+        step(vec![back(record(0, 5))], 1_005),
+        step(vec![back(record(3, 500)), back(record(0, 5))], 1_006),
     ];
     let said = |taken_back| {
         let seen = run(steps.clone(), move |graph, input| ruled(graph, &input, 1_000, taken_back).results);
@@ -201,22 +206,18 @@ fn a_retraction_gives_what_its_record_gave() {
         seen.results.into_iter().map(|(epoch, ((_, rule), _, diff))| (epoch.0, rule.unwrap(), diff)).collect::<Vec<_>>()
     };
     let within = [(1, 1, 1), (3, 3, 1), (4, 1, -1)];
-    // The second retraction comes when the first version is forgotten; a table has forgotten the row, not the rules.
+    // When the first version is forgotten a second retraction is too late; of a table it is one of a row that never came.
     assert_eq!(said(TakenBack::Within(0)), [&within[..], &[(5, 3, -1)]].concat());
-    assert_eq!(said(TakenBack::AtAnyTime), [&within[..], &[(5, 3, -1), (5, 3, -1)]].concat()[..4].to_vec().into_iter().chain([(5, 3, -1)]).collect::<Vec<_>>());
+    assert_eq!(said(TakenBack::AtAnyTime), [&within[..], &[(5, 3, -1), (5, 3, -1)]].concat());
 }
 
 /// However often rules change, in the end one version is kept.
 #[test]
 fn versions_are_forgotten() {
     let kept = |changes: i64| {
-        let mut steps: Vec<_> = (1..=changes).map(|i| step(vec![rule(i, i as u64 - 1), rule(i, i as u64 - 1)], i)).collect();
-        steps.iter_mut().for_each(|step| step.updates.truncate(1));
+        let mut steps: Vec<_> = (1..=changes).map(|i| step(vec![rule(i, i as u64 - 1)], i)).collect();
         steps.push(step(vec![], 10_000));
-        bytes_kept(steps, |graph, input| {
-            let rows = crate::map(graph, &input, |(key, side)| (key, side));
-            ruled(graph, &rows, 10, TakenBack::Within(0)).results
-        })
+        bytes_kept(steps, |graph, input| ruled(graph, &input, 10, TakenBack::Within(0)).results)
     };
     let (few, many) = (kept(10), kept(100));
     assert!(many - few < 90 * 40, "{few} bytes with 10 changes, {many} with 100: only the records of the rules themselves");

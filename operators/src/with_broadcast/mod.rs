@@ -1,8 +1,8 @@
 //! Records of a stream, each under the rules that hold when it comes.
 
 mod home;
-mod rules;
 mod ruled;
+mod rules;
 
 pub use ruled::TakenBack;
 pub use rules::Rules;
