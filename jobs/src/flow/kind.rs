@@ -43,8 +43,10 @@ impl<D> Stream<'_, D> {
     ///
     /// #[job(team = "bi")]
     /// fn neighbours(flow: &Flow) -> Result<()> {
-    ///     let shops = flow.read::<Shop>()?.as_table().key_by(|s| s.city.clone());
-    ///     shops.clone().join("neighbours", &shops, |_, a, b| (a.shop, b.shop)).filter(|(a, b)| a < b).to(topic("bi.neighbours"));
+    ///     let shops = flow.read::<Shop>()?.as_table();
+    ///     let others = shops.clone().key_by(|s| s.city.clone());
+    ///     let pairs = shops.key_by(|s| s.city.clone()).join("neighbours", &others, |_, a, b| (a.shop, b.shop));
+    ///     pairs.filter(|(a, b)| a < b).to(topic("bi.neighbours"));
     ///     Ok(())
     /// }
     ///
@@ -57,19 +59,22 @@ impl<D> Stream<'_, D> {
     ///
     /// Without it the plan is refused, and says why:
     ///
-    /// ```should_panic
-    /// # use distributary::{Event, Flow, Result, TestJob, Timestamp, job, topic};
+    /// ```
+    /// # use distributary::{Event, Flow, Result, Timestamp, job, topic};
     /// # use serde::{Deserialize, Serialize};
     /// # #[derive(Event, Serialize, Deserialize, Clone)]
     /// # #[event(topic = "shops", id = "shop", time = "since", no_personal_data)]
     /// # struct Shop { shop: u64, city: String, since: Timestamp }
     /// #[job(team = "bi")]
     /// fn neighbours(flow: &Flow) -> Result<()> {
-    ///     let shops = flow.read::<Shop>()?.key_by(|s| s.city.clone());
-    ///     shops.clone().join("neighbours", &shops, |_, a, b| (a.shop, b.shop)).to(topic("bi.neighbours"));
+    ///     let shops = flow.read::<Shop>()?;
+    ///     let others = shops.clone().key_by(|s| s.city.clone());
+    ///     shops.key_by(|s| s.city.clone()).join("neighbours", &others, |_, a, b| (a.shop, b.shop)).to(topic("bi.neighbours"));
     ///     Ok(())
     /// }
-    /// TestJob::new(neighbours); // one of its sides is a stream, of which it would keep all records for ever
+    /// let refused = distributary_runtime::engine::plan(&distributary::run::pipeline(neighbours)).unwrap_err().to_string();
+    /// assert!(refused.contains("join `neighbours`: one of its sides is a stream, of which it would keep all records for ever"));
+    /// assert!(refused.contains("`.join_within(..)`") && refused.contains("`.as_table()`"));
     /// ```
     #[must_use]
     pub fn as_table(self) -> Self {

@@ -213,3 +213,41 @@ fn a_join_is_one_node_of_the_plan_with_both_inputs() {
         results
     });
 }
+
+#[test]
+fn zz_measure() {
+    for n in [10_000_u64, 100_000] {
+        for (lower, upper) in [(0, 3_600_000), (-10, 10)] {
+            let of = Bounds { lower, upper, lateness: 0, horizon: 86_400_000 };
+            let of2 = of;
+            let mut steps = vec![step((0..n).map(|i| left(i, i as i64)).collect(), n as i64)];
+            if lower < 0 {
+                steps.push(step(
+                    (0..n)
+                        .map(|i| right(n + i, i as i64 * 10))
+                        .map(|mut u| {
+                            u.1.seen = EventTime(-100);
+                            u
+                        })
+                        .collect(),
+                    n as i64,
+                ));
+            }
+            steps.extend((0..1_000).map(|i| step(vec![left(3 * n + i, n as i64 + i as i64)], n as i64 + i as i64)));
+            let short = steps.len() - 1_000;
+            let epochs = |steps: &[Step<Event>]| steps.iter().map(|s| (vec![s.updates.clone()], s.watermark)).collect::<Vec<_>>();
+            let (all, few) = (epochs(&steps), epochs(&steps[..short]));
+            #[allow(clippy::disallowed_methods)]
+            let t = std::time::Instant::now();
+            distributary_runtime::testing::drive(few, move |graph, input| inner(graph, &input, of2).results, |_, _| ());
+            let base = t.elapsed();
+            #[allow(clippy::disallowed_methods)]
+            let t = std::time::Instant::now();
+            distributary_runtime::testing::drive(all, move |graph, input| inner(graph, &input, of).results, |_, _| ());
+            println!(
+                "MEASURE {n} records of a key, between {lower} and {upper}: load {base:?}, then 1000 epochs {:?}",
+                t.elapsed().saturating_sub(base)
+            );
+        }
+    }
+}

@@ -161,7 +161,7 @@ fn counts<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>, taken_back: Take
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Before a restart and behind it: every worker has all rules, and they are saved once.
     #[test]

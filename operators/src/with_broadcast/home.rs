@@ -97,6 +97,11 @@ impl<R: Key, T: Data> Logic<Keyed<R, T>> for Home<R, T> {
             tell(&self.workers, &Word::All(held.log.clone()), emit);
         }
         let (changes, epoch) = (std::mem::take(&mut self.changes), at.binding.epoch);
+        let held = self.state.get(self.hash, &self.name);
+        let is_due = held.is_some_and(|held| held.log.is_due(at.watermark(), self.horizon_ms));
+        if changes.is_empty() && at.binding.ranges.is_empty() && !is_due {
+            return;
+        }
         let init = || AtHome { standing: BTreeMap::new(), log: Log::default() };
         let changed = self.state.modify_or_insert_with(self.hash, &self.name, init, |held| {
             let changed = held.change(changes, epoch);

@@ -7,7 +7,6 @@ mod rules;
 pub use ruled::TakenBack;
 pub use rules::Rules;
 
-use crate::flat_map::flat_map;
 use crate::joining::corrections;
 use crate::key_by::Keyed;
 use distributary_runtime::graph::{Collection, Graph, Spec};
@@ -80,9 +79,10 @@ pub fn with_broadcast<'s, D: Data, R: Key, T: Data, O: Data>(
     let spec = Spec::new("with_broadcast", detail).with_state::<Origin, ruled::Met<O>>(name);
     let logic = Ruled::new(taken_back, graph.correction_horizon_ms(), f);
     let Outputs { results, late } = stateful(graph, input, spec, Heard::group, logic);
-    let late = flat_map(graph, &late, |heard| match heard {
-        Heard::Record(keyed) => Some(keyed.value),
-        Heard::Word(..) => None,
+    let late = stateless(graph, &late, Spec::new("refused", ""), |(heard, stamp, diff), emit| {
+        if let Heard::Record(keyed) = heard {
+            emit.give((keyed.value, stamp, diff));
+        }
     });
     Outputs { results, late }
 }

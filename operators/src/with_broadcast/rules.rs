@@ -87,14 +87,18 @@ impl<R: Key, T: Data> Log<R, T> {
         }
     }
 
+    /// Whether [`Log::forget`] would change anything.
+    pub(super) fn is_due(&self, watermark: Watermark, horizon_ms: i64) -> bool {
+        self.replaced.front().is_some_and(|(_, latest)| watermark >= latest.plus_ms(horizon_ms))
+    }
+
     /// Forgets versions whose records are all too old to be corrected.
     pub(super) fn forget(&mut self, watermark: Watermark, horizon_ms: i64) {
-        let before = self.oldest;
-        while let Some((by, _)) = self.replaced.pop_front_if(|(_, latest)| watermark >= latest.plus_ms(horizon_ms)) {
-            self.oldest = by;
-        }
-        if self.oldest == before {
+        if !self.is_due(watermark, horizon_ms) {
             return;
+        }
+        while self.is_due(watermark, horizon_ms) {
+            self.oldest = self.replaced.pop_front().map_or(self.oldest, |(by, _)| by);
         }
         let oldest = self.oldest;
         for since in self.since.values_mut() {
