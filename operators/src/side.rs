@@ -50,7 +50,7 @@ pub(crate) struct Entry<L, R> {
 
 impl<L, R> Entry<L, R> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.left.0.is_empty() && self.right.0.is_empty()
+        self.left.is_empty() && self.right.is_empty()
     }
 }
 
@@ -113,6 +113,10 @@ impl<D> Records<D> {
                 held.remove();
             }
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn get(&self, id: &Id) -> Option<&Held<D>> {

@@ -4,12 +4,15 @@
 
 mod as_of_join;
 mod dedup;
+mod dedup_last;
 mod derived;
 mod interval_join;
 mod join;
 mod joined;
+mod kept;
 mod restart;
 mod running;
+mod sequence;
 mod session;
 mod stateless;
 mod window;
