@@ -40,6 +40,11 @@ impl<O: Data> Saying<O> {
         self
     }
 
+    /// The operator's place in the plan.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The origin of a result of the key.
     pub(crate) fn origin(&self, of: i64) -> Origin {
         Origin::group(self.node, self.hash, of)
