@@ -1,17 +1,24 @@
 //! What a job is written with: typed chains from a source to its sinks.
 
+mod in_order;
 mod join_in;
 mod joined;
 mod keyed;
 mod kind;
+mod process;
 mod ruled;
+mod sequence;
+mod split;
 mod windowed;
 mod windows;
 
+pub use in_order::InOrder;
 pub use joined::{Interval, between, within};
 pub use keyed::KeyedStream;
 use keyed::millis;
 use kind::Kind;
+pub use process::{Turns, as_they_come, by_time};
+pub use sequence::{Pattern, begin};
 pub use windowed::{Windowed, WindowedStream};
 pub use windows::{Calendar, Hopping, Session, Tumbling, Windows, daily, hopping, monthly, session, tumbling};
 
@@ -369,6 +376,11 @@ impl<'s, D: Data> Stream<'s, D> {
         Self { key, about, ..self.with(|flow, input| operators::filter(&flow.graph, input, keep)) }
     }
 
+    /// Another record for those for which there is one.
+    pub fn filter_map<Out: Data>(self, f: impl Fn(D) -> Option<Out> + 'static) -> Stream<'s, Out> {
+        self.with(|flow, input| operators::filter_map(&flow.graph, input, f))
+    }
+
     /// Any number of records for each.
     pub fn flat_map<I: IntoIterator<Item: Data>>(self, f: impl Fn(D) -> I + 'static) -> Stream<'s, I::Item> {
         self.with(|flow, input| operators::flat_map(&flow.graph, input, f))
@@ -390,6 +402,20 @@ impl<'s, D: Data> Stream<'s, D> {
         let (key, about, name) = (self.key.clone(), self.about, name.to_string());
         let results = self.with(move |flow, input| {
             let outputs = operators::dedup(&flow.graph, input, &name, millis(horizon), id);
+            flow.keep_late(&outputs.late, Rc::default());
+            outputs.results
+        });
+        Self { key, about, ..results }
+    }
+
+    /// The last record of each id by event time: when a later one comes within `horizon` of event time, the old one goes; when it is taken
+    /// back, the one before it comes back. What comes later than that goes to the pipeline's late topic.
+    ///
+    /// `name` names the state. See [`Stream::dedup_last`] for events.
+    pub fn dedup_last_by<I: Key>(self, name: &str, horizon: Duration, id: impl Fn(&D) -> I + 'static) -> Self {
+        let (key, about, name) = (self.key.clone(), self.about, name.to_string());
+        let results = self.with(move |flow, input| {
+            let outputs = operators::dedup_last(&flow.graph, input, &name, millis(horizon), id);
             flow.keep_late(&outputs.late, Rc::default());
             outputs.results
         });
@@ -435,5 +461,32 @@ impl<E: Event> Stream<'_, E> {
     /// the state.
     pub fn dedup(self, name: &str, horizon: Duration) -> Self {
         self.dedup_by(name, horizon, E::id)
+    }
+
+    /// The last event of each event id by event time; when a later one comes within `horizon`, the old one goes. `name` names the state.
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, TestJob, Timestamp, job, mins, secs, topic};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "orders", id = "order", time = "at", no_personal_data)]
+    /// struct Order { order: u64, status: String, at: Timestamp }
+    ///
+    /// #[job(team = "ops")]
+    /// fn newest(flow: &Flow) -> Result<()> {
+    ///     flow.read::<Order>()?.dedup_last("newest", mins(10)).to(topic("ops.newest"));
+    ///     Ok(())
+    /// }
+    ///
+    /// let order = |status: &str, s| Order { order: 7, status: status.into(), at: secs(s).into() };
+    /// let mut t = TestJob::new(newest);
+    /// t.push(order("paid", 20)).push(order("open", 10));
+    /// assert_eq!(t.rows("ops.newest").json()[0]["status"], "paid");
+    /// t.push(order("sent", 30));
+    /// assert_eq!(t.rows("ops.newest").json()[0]["status"], "sent");
+    /// ```
+    pub fn dedup_last(self, name: &str, horizon: Duration) -> Self {
+        self.dedup_last_by(name, horizon, E::id)
     }
 }

@@ -40,6 +40,11 @@ pub(crate) trait Rule<K, V>: 'static {
     /// not change by that.
     fn forget(&self, key: &K, entry: &mut Entry<Self::Base, Self::Mark, V>, at: Watermark, over: Watermark);
 
+    /// So long a base is kept if nothing comes; `None`: for ever.
+    fn base_until(&self, _base: &Self::Base) -> Option<EventTime> {
+        None
+    }
+
     /// Whether a base is what it was in the beginning.
     fn is_nothing(&self, base: &Self::Base) -> bool;
 }
@@ -228,8 +233,10 @@ fn due<K, V, R: Rule<K, V>>(
     entry: &Entry<R::Base, R::Mark, V>,
     say: Option<EventTime>,
 ) -> Option<EventTime> {
-    let over = entry.records.iter().map(|(id, _)| rule.kept_until(id.time).plus_ms(horizon_ms)).find(|over| *over > watermark);
-    say.into_iter().chain(over).min()
+    let is_ahead = |over: &EventTime| *over > watermark;
+    let over = entry.records.iter().map(|(id, _)| rule.kept_until(id.time).plus_ms(horizon_ms)).find(is_ahead);
+    let base_over = rule.base_until(&entry.base).map(|until| until.plus_ms(horizon_ms)).filter(is_ahead);
+    [say, over, base_over].into_iter().flatten().min()
 }
 
 /// Whether the user's closure says so of a record.

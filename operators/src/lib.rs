@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`map`], [`try_map`] | one record for each |
 //! | [`filter`] | the records that satisfy a predicate |
+//! | [`filter_map`] | another record for some |
 //! | [`flat_map`], [`try_flat_map`] | any number of records for each |
+//! | [`split`] | the records with their branch, which [`branch_of`] takes apart |
 //! | [`key_by`] | the records with a key, for those below |
 //! | [`union`] | the records of several collections |
 //!
@@ -15,10 +17,13 @@
 //!
 //! | operator | gives |
 //! |---|---|
-//! | [`dedup`] | the first record of each event id |
+//! | [`dedup`], [`dedup_last`] | the first, the last record of each event id |
 //! | [`window()`] | an [`Aggregate`](aggregate::Aggregate) for each key and interval of event time, of any kind of [`Windows`] |
 //! | [`aggregate()`] | a running aggregate for each key |
 //! | [`fold`] | a running value for each key, by a closure |
+//! | [`sequence`] | records of a key that follow each other, as a [`Pattern`] says |
+//! | [`in_order`] | the records of a key by their own numbers, with gaps and repeats |
+//! | [`process`](process()) | what code of one's own gives, with state and timers for each key |
 //!
 //! Some of these have two inputs, and give what records of both with the same key make together:
 //!
@@ -47,6 +52,7 @@ mod as_they_come;
 mod dedup;
 mod dedup_last;
 mod filter;
+mod filter_map;
 mod flat_map;
 mod fold;
 mod in_order;
@@ -68,6 +74,7 @@ mod said;
 mod saying;
 mod sequence;
 mod side;
+mod split;
 mod turn;
 mod union;
 mod window;
@@ -80,6 +87,7 @@ pub use as_of_join::as_of_join;
 pub use dedup::dedup;
 pub use dedup_last::dedup_last;
 pub use filter::filter;
+pub use filter_map::filter_map;
 pub use flat_map::{flat_map, try_flat_map};
 pub use fold::fold;
 pub use in_order::{Missing, Numbered, in_order};
@@ -95,6 +103,7 @@ pub use process::{Done, Process, Turns, as_they_come, by_time, process};
 pub use running::{PerKey, aggregate};
 pub use sequence::{Match, sequence};
 pub use side::Side;
+pub use split::{branch_of, split};
 pub use turn::Turn;
 pub use union::union;
 pub use window::{

@@ -67,6 +67,10 @@ impl<K: Key, V: Data, P: Process<K, V>> Rule<K, V> for Replay<P> {
         gone.iter().for_each(|id| entry.records.remove(id));
     }
 
+    fn base_until(&self, base: &Self::Base) -> Option<EventTime> {
+        base.as_ref().zip(self.ttl_ms).map(|(memory, ttl_ms)| memory.last().plus_ms(ttl_ms).plus_ms(self.lateness_ms))
+    }
+
     fn is_nothing(&self, base: &Self::Base) -> bool {
         base.is_none()
     }

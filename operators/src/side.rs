@@ -127,6 +127,11 @@ impl<D> Records<D> {
         self.0.remove(id);
     }
 
+    /// All of them, by time.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Id, &Held<D>)> {
+        self.0.iter()
+    }
+
     /// Those behind one of them.
     pub(crate) fn behind(&self, id: Id) -> impl Iterator<Item = (&Id, &Held<D>)> {
         self.0.range((Bound::Excluded(id), Bound::Unbounded))

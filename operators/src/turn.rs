@@ -59,15 +59,15 @@ impl<K, O> Turn<'_, K, O> {
 
     /// Sets a timer, to go off when the watermark reaches `at` and all records up to then have been seen. There is one for each point in
     /// time. One for a time that has passed already goes off as soon as event time goes on: at the time that is returned.
-    pub fn set_timer(&mut self, at: EventTime) -> EventTime {
-        let at = at.max(self.when.next);
+    pub fn set_timer(&mut self, at: impl Into<EventTime>) -> EventTime {
+        let at = at.into().max(self.when.next);
         self.timers.insert(at);
         at
     }
 
     /// Takes a timer back, if there is one at that time.
-    pub fn cancel_timer(&mut self, at: EventTime) {
-        self.timers.remove(&at);
+    pub fn cancel_timer(&mut self, at: impl Into<EventTime>) {
+        self.timers.remove(&at.into());
     }
 
     /// The state of the key goes, with its timers: the next record begins anew. What is set in this turn goes as well.

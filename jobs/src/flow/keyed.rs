@@ -5,8 +5,9 @@ use crate::codec::key_text;
 use crate::table::About;
 use distributary_operators::aggregate::Aggregate;
 use distributary_operators::{self as operators, Answer, Keyed, PerKey};
-use distributary_runtime::graph::Collection;
+use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::Key;
+use distributary_runtime::operator::Outputs;
 use distributary_runtime::update::{Data, Diff};
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,6 +43,20 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     ) -> Stream<'s, PerKey<K, A>> {
         let name = name.to_string();
         self.per_key(move |flow, input| operators::fold(&flow.graph, input, &name, init, step))
+    }
+
+    /// Results, beside what is refused: that goes to the pipeline's late topic.
+    pub(super) fn with_late<O: Data>(
+        self,
+        make: impl FnOnce(&Graph<'s>, &Collection<'s, Keyed<K, V>>) -> Outputs<'s, Keyed<K, V>, O> + 's,
+    ) -> Stream<'s, O> {
+        let Self { flow, collection, about } = self;
+        let records = Stream { flow, collection, key: None, about };
+        records.with(move |flow, input| {
+            let outputs = make(&flow.graph, input);
+            flow.keep_late(&outputs.late, Rc::default());
+            outputs.results
+        })
     }
 
     fn per_key<O: Data>(

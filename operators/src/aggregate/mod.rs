@@ -11,6 +11,7 @@
 //! | [`count`] | how many records | nothing: the group counts them | is subtracted |
 //! | [`sum`] | the exact sum | the sum | is subtracted |
 //! | [`avg`] | the mean | the sum | is subtracted |
+//! | [`percentile`] | the value below which so many lie, to 0.4 % | counts of values that are nearly equal | is subtracted |
 //! | [`min`], [`max`] | the least, the greatest value | all values | takes a copy; the next one follows |
 //! | [`distinct`] | how many different values | all values | takes a copy; with the last the value is gone |
 //! | [`top`], [`bottom`] | the `n` greatest, least values | all values | takes a copy; the next one moves up |
@@ -33,6 +34,7 @@ mod first_last;
 mod group;
 mod min_max;
 mod multiset;
+mod percentile;
 mod retraction;
 mod sum;
 mod top;
@@ -46,6 +48,7 @@ pub use distinct::{Distinct, DistinctValues, distinct};
 pub use first_last::{FirstBy, LastBy, first_by, last_by};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};
+pub use percentile::{Measure, Percentile, percentile};
 pub use retraction::Retraction;
 pub use sum::{Sum, Summand, sum};
 pub use top::{Bottom, Top, bottom, top};

@@ -3,8 +3,8 @@
 //! the oracle works on the survivors alone.
 
 use super::{
-    Aggregate, AggregateError, Group, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min, sum, top,
-    type_name, when,
+    Aggregate, AggregateError, Group, Measure, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min,
+    percentile, sum, top, type_name, when,
 };
 use distributary_runtime::key::encode;
 use distributary_runtime::shape;
@@ -58,6 +58,11 @@ fn check<A: Aggregate<Record, Output: std::fmt::Debug>>(
     Ok(())
 }
 
+/// What a percentile says for a value.
+fn near<T: Measure>(value: T) -> T {
+    T::middle(value.interval().unwrap())
+}
+
 proptest! {
     #[test]
     fn any_order_gives_what_the_survivors_give((survivors, changes) in history()) {
@@ -96,6 +101,39 @@ proptest! {
             let (numbers, sums): (BTreeSet<_>, BTreeSet<_>) = records.iter().map(|r| (r.1, r.2)).unzip();
             (numbers.len() as u64, sums.len() as u64)
         })?;
+    }
+
+    #[test]
+    fn a_percentile_is_nearly_that_of_the_survivors(history in history(), percent in 0_u32..101) {
+        let percent_of = f64::from(percent);
+        let float = |r: &Record| r.0 as f64 / 7.0;
+        let all = (percentile(percent_of, |r: &Record| r.0), percentile(percent_of, |r: &Record| r.1), percentile(percent_of, float));
+        let rank = |records: &[Record]| (records.len() * percent as usize).div_ceil(100).max(1) - 1;
+        check(&all, &history, |records| {
+            let (mut signed, mut unsigned): (Vec<_>, Vec<_>) = records.iter().map(|r| (r.0, r.1)).unzip();
+            let mut floats: Vec<_> = records.iter().map(float).collect();
+            signed.sort();
+            unsigned.sort();
+            floats.sort_by(f64::total_cmp);
+            let rank = rank(records);
+            (near(signed[rank]), near(unsigned[rank]), near(floats[rank]))
+        })?;
+    }
+
+    #[test]
+    fn what_stands_for_a_value_is_near_it(signed in any::<i64>(), shift in 0_u32..64, float in any::<f64>()) {
+        let signed = signed >> shift;
+        let (small, unsigned) = (signed as i8, signed as u64);
+        let distance = |a: i128, b: i128| (a - b).abs() * 256;
+        prop_assert!(distance(near(signed).into(), signed.into()) <= i128::from(signed.unsigned_abs()));
+        prop_assert!(distance(near(unsigned).into(), unsigned.into()) <= i128::from(unsigned));
+        prop_assert_eq!(near(small), small);
+        if float.is_normal() {
+            prop_assert!((near(float) - float).abs() <= float.abs() / 256.0, "{} for {}", near(float), float);
+        }
+        prop_assert_eq!([f64::NAN, f64::INFINITY].map(Measure::interval), [None; 2]);
+        let others = [signed.wrapping_add(1), signed.saturating_mul(2), !signed];
+        prop_assert!(others.iter().all(|other| (other <= &signed) == (other.interval() <= signed.interval()) || near(*other) == near(signed)));
     }
 
     #[test]
