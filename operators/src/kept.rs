@@ -86,6 +86,9 @@ impl<B: Default, M, V> Default for Entry<B, M, V> {
     }
 }
 
+/// How many copies of a record stand.
+type Copies<M, V> = fn(&Held<Marked<M, V>>) -> Diff;
+
 /// The records of a key: those that stood before the open epoch, or those that stand at its close.
 pub(crate) struct Standing<'a, K, V, R: Rule<K, V> + ?Sized> {
     pub(crate) key: &'a K,
@@ -93,7 +96,7 @@ pub(crate) struct Standing<'a, K, V, R: Rule<K, V> + ?Sized> {
     pub(crate) base: &'a R::Base,
     pub(crate) watermark: Watermark,
     records: &'a Records<Marked<R::Mark, V>>,
-    copies: fn(&Held<Marked<R::Mark, V>>) -> Diff,
+    copies: Copies<R::Mark, V>,
 }
 
 /// A record that stands: what it is known by, itself, and its copies.
@@ -134,12 +137,15 @@ pub(crate) fn keeping<'s, K: Key, V: Data, R: Rule<K, V>>(
 /// So many copies of a record come or go.
 type Change<M, V> = (Id, Marked<M, V>, Diff);
 
+/// Changes by key hash and key.
+type Changes<K, M, V> = BTreeMap<(u64, K), Vec<Change<M, V>>>;
+
 struct Keeping<K, V, R: Rule<K, V>> {
     rule: R,
     horizon_ms: i64,
     state: KeyedState<K, Entry<R::Base, R::Mark, V>>,
-    /// What the open epoch changes, by key hash and key.
-    changes: BTreeMap<(u64, K), Vec<Change<R::Mark, V>>>,
+    /// What the open epoch changes.
+    changes: Changes<K, R::Mark, V>,
     /// When there is something to say or to forget of a key without a change. It may name a key that has nothing by then.
     due: BTreeSet<(EventTime, u64, K)>,
     /// The pipeline's watermark before the open epoch.

@@ -16,6 +16,9 @@ pub(crate) struct Replay<P> {
     pub(crate) ttl_ms: Option<i64>,
 }
 
+/// What happens in a turn.
+type Run<'a, K, S, O> = &'a dyn Fn(&mut Turn<'_, K, O>, &mut S) -> Done;
+
 /// What came of a turn.
 struct Heard<O> {
     time: EventTime,
@@ -94,10 +97,7 @@ impl<P> Replay<P> {
     where
         P: Process<K, V>,
     {
-        let mut hear = |memory: &mut Option<Memory<P::State>>,
-                        when: When,
-                        origin,
-                        run: &dyn Fn(&mut Turn<'_, K, P::Out>, &mut P::State) -> Done| {
+        let mut hear = |memory: &mut Option<Memory<P::State>>, when: When, origin, run: Run<'_, K, P::State, P::Out>| {
             let given = take(key, memory.as_ref(), when, origin, run).map(|(now, given)| {
                 *memory = now;
                 given

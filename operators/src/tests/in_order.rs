@@ -1,6 +1,6 @@
 //! Records by their numbers against a walk over all that were ever taken. The model forgets nothing but how far it has come.
 
-use super::kept::{Taken, hear, is_late, sorted};
+use super::kept::{Standing, Taken, hear, is_late, sorted};
 use super::{Multiset, Record, epochs, restart, results_of};
 use crate::{Keyed, Missing, Numbered, in_order, key_by, map};
 use distributary_runtime::graph::{Collection, Graph};
@@ -14,13 +14,16 @@ use std::collections::BTreeMap;
 
 const FIRST: u64 = 1;
 
+/// What comes (with time and what was seen, both from the watermark), what goes, how far the watermark goes, and whether it comes backwards.
+type Acts = (Vec<(Record, i64, i64)>, Vec<Index>, i64, bool);
+
 /// Numbers of two keys that mostly go up, with event times around the watermark; some come again, some go.
 fn history() -> impl Strategy<Value = Vec<Step<Record>>> {
     let record = ((0_u8..2, -2_i64..4), -8_i64..8, 0_i64..6);
     let epoch = (prop::collection::vec(record, 0..5), prop::collection::vec(any::<Index>(), 0..3), 0_i64..8, any::<bool>());
     prop::collection::vec(epoch, 1..12).prop_map(|epochs| {
         let (mut offset, mut before, mut live, mut highest) = (0, 0, Vec::new(), [0_i64; 2]);
-        let step = |(records, retracted, step, reverse): (Vec<(Record, i64, i64)>, Vec<Index>, i64, bool)| {
+        let step = |(records, retracted, step, reverse): Acts| {
             let mut updates = Vec::new();
             for ((key, above), time, ahead) in records {
                 let number = (highest[usize::from(key)] + above).max(0);
@@ -61,7 +64,7 @@ struct Progress {
     given: u64,
 }
 
-type Said = Multiset<(Option<(Numbered<u8, Record>, EventTime)>, u64)>;
+type Said = Standing<Numbered<u8, Record>>;
 
 /// Walks over all numbers of a key, and goes on from what had been given.
 fn walk(key: u8, taken: &Taken, progress: &mut Progress, watermark: EventTime, wait: i64, expected: &mut Said, settled: &Said) {
@@ -74,7 +77,7 @@ fn walk(key: u8, taken: &Taken, progress: &mut Progress, watermark: EventTime, w
         let time = records[0].0.time;
         if *number > next {
             if time.0 + wait <= watermark.0 {
-                expected.add((Some((Numbered::Missing(Missing { key, first: next, last: number - 1 }), time)), 0), 1);
+                expected.add((Numbered::Missing(Missing { key, first: next, last: number - 1 }), time), 1);
             } else if *number >= before {
                 break;
             }
@@ -83,10 +86,10 @@ fn walk(key: u8, taken: &Taken, progress: &mut Progress, watermark: EventTime, w
         progress.given = progress.given.max(next);
         for (n, (stamp, record, copies)) in records.iter().enumerate() {
             if n == 0 {
-                expected.add((Some((Numbered::Next(*record), stamp.time)), 0), 1);
+                expected.add((Numbered::Next(*record), stamp.time), 1);
             }
             if copies - Diff::from(n == 0) > 0 {
-                expected.add((Some((Numbered::Repeat(*record), stamp.time)), 0), copies - Diff::from(n == 0));
+                expected.add((Numbered::Repeat(*record), stamp.time), copies - Diff::from(n == 0));
             }
         }
     }
@@ -130,7 +133,7 @@ proptest! {
                 let over = numbers.map(|(record, _)| record.1.1 as u64).filter(|number| *number < given.min(kept)).max();
                 let Some(over) = over else { continue };
                 for (what, copies) in &said.0 {
-                    let of = match &what.0.as_ref().unwrap().0 {
+                    let of = match &what.0 {
                         Numbered::Next(record) | Numbered::Repeat(record) => (record.0, record.1 as u64),
                         Numbered::Missing(missing) => (missing.key, missing.first),
                     };

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// A record that was taken, with its stamp.
 pub(super) type Stamped = (Stamp, Record);
 
+/// What stands: results with their event times.
+pub(super) type Standing<O> = Multiset<(O, EventTime)>;
+
 /// What an operator has taken: copies of records, by event time and origin.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Taken(BTreeMap<(EventTime, Stamp, Record), Diff>);
@@ -34,9 +37,9 @@ pub(super) fn is_late(stamp: Stamp, before: EventTime, lateness: i64, horizon: i
     stamp.seen.0 >= stamp.time.0 + lateness || before.0 >= stamp.time.0 + lateness + horizon
 }
 
-/// Adds what came out in an epoch to what stands: results with event time, dead letters without anything. No result comes and goes at once.
+/// Adds what came out in an epoch to what stands: results with their event times. None comes and goes at once.
 pub(super) fn hear<O: Data + Ord + std::fmt::Debug>(
-    said: &mut Multiset<(Option<(O, EventTime)>, u64)>,
+    said: &mut Standing<O>,
     observed: &Observed<O>,
     epoch: Epoch,
 ) -> Result<(), TestCaseError> {
@@ -45,7 +48,7 @@ pub(super) fn hear<O: Data + Ord + std::fmt::Debug>(
     once.sort();
     once.dedup();
     prop_assert_eq!(results.len(), once.len(), "something comes and goes in epoch {}", epoch);
-    results.into_iter().for_each(|(out, stamp, diff)| said.add((Some((out, stamp.time)), 0), diff));
+    results.into_iter().for_each(|(out, stamp, diff)| said.add((out, stamp.time), diff));
     Ok(())
 }
 
@@ -59,7 +62,7 @@ pub(super) fn check<O: Data + Ord + std::fmt::Debug>(
     + Sync
     + 'static,
     looks: impl Fn(&Record) -> bool,
-    expected: impl Fn(&Taken, EventTime) -> Multiset<(Option<(O, EventTime)>, u64)>,
+    expected: impl Fn(&Taken, EventTime) -> Standing<O>,
 ) -> Result<(), TestCaseError> {
     let results = build.clone();
     let observed = run(steps.to_vec(), move |graph, input| {

@@ -82,7 +82,7 @@ proptest! {
                 let begins = (0..standing.len()).filter(|n| [0, 1].contains(&standing[*n].0.1.1) && standing[*n].0.0.time <= watermark);
                 for (behind, copies) in begins.map(|n| (&standing[n..], standing[n].1)) {
                     if let Some((records, time)) = of.walk(behind, watermark) {
-                        expected.add((Some((Match { key, records }, EventTime(time))), 0), copies);
+                        expected.add((Match { key, records }, EventTime(time)), copies);
                     }
                 }
             }
