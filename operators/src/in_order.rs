@@ -44,9 +44,9 @@ pub struct Missing<K> {
 /// has been given behind it stays. Results have the event time of their record (a gap: that of the record behind it), and origins that are
 /// ordered by number.
 ///
-/// A record is late from its event time plus `wait_ms` on; and if its number, and all that is kept of greater ones, is as old, so that it
-/// cannot be told from a repeat. Late records leave by [`Outputs::late`]. State is two numbers for each key, for ever, and its records for as
-/// long as they may come. `name` names the state. A record on which `number` panics is a dead letter; so is one with the number `u64::MAX`.
+/// A record is late from its event time plus `wait_ms` on. It is also late, whatever its time, when its number is settled: all that came of
+/// it, or of the next greater number that came, is as old, and so is all of smaller ones. Late records leave by [`Outputs::late`]. State
+/// is two numbers for each key, for ever, and its records for as long as they may come or go. `name` names the state. A record on which `number` panics is a dead letter; so is one with the number `u64::MAX`.
 ///
 /// ```
 /// use distributary_operators::{Missing, Numbered, in_order, key_by};

@@ -73,7 +73,8 @@ pub fn by_time(lateness_ms: i64) -> Turns {
 
 impl Turns {
     /// The state of a key that has had no turn for so much event time goes, unless it has a timer. Records as they come are late from
-    /// their event time plus this on, for the state that they are to go back to may be gone. Default: it stays.
+    /// their event time plus this on, for the state that a retraction is to go back to may be gone; as long as corrections may come
+    /// ([`Graph::correct_for`]) their state stays longer. Default: it stays for ever.
     #[must_use]
     pub fn ttl(self, ms: i64) -> Self {
         Self { ttl_ms: Some(ms), ..self }

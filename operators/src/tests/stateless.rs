@@ -1,7 +1,7 @@
 //! Operators on single records against iterators over the same records.
 
 use super::{Record, history, value};
-use crate::{filter, flat_map, key_by, map, try_flat_map, try_map};
+use crate::{branch_of, filter, flat_map, key_by, map, split, try_flat_map, try_map, union};
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Origin, Update};
@@ -38,6 +38,25 @@ proptest! {
         }
         prop_assert_eq!(results, expected);
         prop_assert_eq!(dead, poison);
+    }
+
+    /// Every record is on one branch, as it was, or is a dead letter.
+    #[test]
+    fn branches_together_are_all(steps in history()) {
+        let all: Vec<Update<Record>> = steps.iter().flat_map(|s| s.updates.clone()).collect();
+        let observed = run(steps, |graph, input| {
+            let split = split(graph, &input, 3, |record| value(record).rem_euclid(4) as usize);
+            let branch = |n: i64| map(graph, &branch_of(graph, &split, n as usize), move |record| (n, record));
+            union(graph, &[&branch(0), &branch(1), &branch(2)])
+        });
+        let of = |value: i64| if value == super::POISON { 3 } else { value.rem_euclid(4) };
+        let (dead, mut expected): (Vec<_>, Vec<_>) = all.into_iter().map(|(r, stamp, diff)| ((of(r.1), r), stamp, diff)).partition(|u| u.0.0 == 3);
+        let mut results: Vec<_> = observed.results.into_iter().map(|(_, update)| update).collect();
+        for list in [&mut results, &mut expected] {
+            list.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
+        }
+        prop_assert_eq!(results, expected);
+        prop_assert_eq!(observed.dead.len(), dead.len());
     }
 }
 
