@@ -77,6 +77,7 @@ mod side;
 mod split;
 mod turn;
 mod union;
+mod view;
 mod window;
 mod window_join;
 mod with_broadcast;
@@ -106,6 +107,7 @@ pub use side::Side;
 pub use split::{branch_of, split};
 pub use turn::Turn;
 pub use union::union;
+pub use view::{InRound, KeyedRows, Rounds, Rows, View, ViewTime, view};
 pub use window::{
     Calendar, Hopping, PerWindow, Session, Tumbling, Window, Windows, daily, hopping, monthly, session, tumbling, window,
 };

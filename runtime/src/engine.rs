@@ -251,7 +251,7 @@ fn execute(shared: Arc<Shared>, steering: Steering, inbox: Receiver<Report>) -> 
         0 | 1 => timely::CommunicationConfig::Thread,
         n => timely::CommunicationConfig::Process(n as usize),
     };
-    let worker = timely::WorkerConfig::default().progress_mode(ProgressMode::Demand);
+    let worker = crate::view::worker_config().progress_mode(ProgressMode::Demand);
     let reports = shared.reports.clone();
     let first = Mutex::new(Some((steering, inbox)));
     let guards = timely::execute(timely::Config { communication, worker }, move |worker| {

@@ -34,6 +34,14 @@ impl<D: Clone + 'static> Clone for Collection<'_, D> {
     }
 }
 
+impl<D> Collection<'_, D> {
+    /// Where in the plan it comes from.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+}
+
 /// What an operator says of itself to the plan.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {

@@ -31,6 +31,7 @@
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
 //! | [`deletion`] | requests to delete: what they cover is suppressed where it would enter, or recalled and enters turned round |
 //! | [`operator`], [`input`] | the two shapes of an operator; what it takes: a collection, or several side by side |
+//! | [`view`] | the edge between collections and differential dataflow, and how its workers are set |
 //! | [`graph`], [`plan`], [`table`] | the dataflow while it is built; the plan as data, and the columns of its tables |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
 //! | [`state`], [`checkpoint`], [`upkeep`] | keyed state with copy-on-write snapshots; when a checkpoint counts; writing and clearing away |
@@ -84,3 +85,4 @@ pub mod time;
 pub mod update;
 pub mod upkeep;
 pub mod user_code;
+pub mod view;

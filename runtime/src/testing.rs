@@ -7,12 +7,14 @@ use crate::graph::{Collection, Graph, Worker};
 use crate::plan::StateNode;
 use crate::source::running::RunningSource;
 use crate::state::{Saved, Snapshot};
-use crate::time::{Epoch, EventTime, WallTime, Watermark};
+use crate::time::{Epoch, EventTime, WallTime, Watermark, monotonic};
 use crate::update::{Data, DeadLetter, Origin, Stamp, Update};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use timely::communication::allocator::thread::Thread;
+use timely::communication::allocator::Allocator;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Concatenate, Input, Inspect, Probe};
 
@@ -240,7 +242,7 @@ where
     let bindings = from.bindings(epochs.iter().map(|(batches, watermark)| (batches.iter().flatten().collect(), *watermark)));
     let epochs = bindings.into_iter().zip(epochs).map(|(binding, (batches, _))| (binding, batches)).collect();
     let moved = Mutex::new((epochs, look));
-    timely::execute_directly(move |timely_worker| {
+    on_this_thread(move |timely_worker| {
         let (epochs, look) = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
         work(timely_worker, from, epochs, build, look())
     })
@@ -261,7 +263,9 @@ fn run_on<D: Data, Out: Data>(
     let shares = Mutex::new((0..workers).map(|worker| Some(share(worker))).collect::<Vec<_>>());
     let observed = Seen::default();
     let (seen, from, build) = (observed.clone(), from.clone(), build.clone());
-    let guards = timely::execute(timely::Config::process(workers), move |timely_worker| {
+    let communication = timely::CommunicationConfig::Process(workers);
+    let config = timely::Config { communication, worker: crate::view::worker_config() };
+    let guards = timely::execute(config, move |timely_worker| {
         let share = lock(&shares)[timely_worker.index()].take().unwrap_or_default();
         work(timely_worker, from.clone(), share, build.clone(), seen.clone().look())
     });
@@ -313,6 +317,17 @@ fn work<D: Data, Out: Data>(
     input.close();
     while timely_worker.step() {}
     worker.saved.take()
+}
+
+/// Runs a worker, set as those of a pipeline are, on the calling thread.
+fn on_this_thread<T>(run: impl FnOnce(&mut timely::worker::Worker) -> T) -> T {
+    let config = crate::view::worker_config();
+    let mut worker = timely::worker::Worker::new(config, Allocator::Thread(Thread::default()), Some(monotonic()));
+    let result = run(&mut worker);
+    while worker.has_dataflows() {
+        worker.step_or_park(None);
+    }
+    result
 }
 
 /// A worker that saves to memory, and restores from there.

@@ -1,5 +1,6 @@
 //! Time: the epoch that timely orders work by, event time, and the clock that comes in as an argument.
 
+use differential_dataflow::lattice::Lattice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use timely::PartialOrder;
@@ -45,6 +46,16 @@ impl Timestamp for Epoch {
 }
 
 impl timely::order::TotalOrder for Epoch {}
+
+/// What differential's views ask of a time.
+impl Lattice for Epoch {
+    fn join(&self, other: &Self) -> Self {
+        *self.max(other)
+    }
+    fn meet(&self, other: &Self) -> Self {
+        *self.min(other)
+    }
+}
 
 /// The outermost scope of a dataflow has no time of its own.
 impl Refines<()> for Epoch {

@@ -1,0 +1,136 @@
+//! The rows of a view by key, and how they come together.
+
+use super::held::{Aside, Hashed, Held};
+use super::rows::{Building, Rows, ViewTime, unheld};
+use crate::answer::attempt;
+use differential_dataflow::collection::VecCollection;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use distributary_runtime::key::Key;
+use distributary_runtime::time::Epoch;
+use distributary_runtime::update::Diff;
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+type Spine<K, V, T> = ValSpine<Hashed<K>, Held<V>, T, Diff>;
+type ByKey<'v, K, V, T> = Arranged<'v, TraceAgent<Spine<K, V, T>>>;
+
+/// Rows of a view with a key. They are arranged by it once, for all joins and reductions of this value and its clones.
+pub struct KeyedRows<'v, K: Key, V: Key, T: ViewTime = Epoch> {
+    rows: VecCollection<'v, T, (Hashed<K>, Held<V>), Diff>,
+    building: Building<'v, T>,
+    arranged: Rc<OnceCell<ByKey<'v, K, V, T>>>,
+}
+
+impl<K: Key, V: Key, T: ViewTime> Clone for KeyedRows<'_, K, V, T> {
+    fn clone(&self) -> Self {
+        Self { rows: self.rows.clone(), building: self.building.clone(), arranged: self.arranged.clone() }
+    }
+}
+
+impl<'v, K: Key, V: Key, T: ViewTime> KeyedRows<'v, K, V, T> {
+    pub(super) fn new(rows: VecCollection<'v, T, (Hashed<K>, Held<V>), Diff>, building: Building<'v, T>) -> Self {
+        Self { rows, building, arranged: Rc::default() }
+    }
+
+    fn arranged(&self) -> ByKey<'v, K, V, T> {
+        self.arranged.get_or_init(|| self.rows.clone().arrange_by_key_named("rows by key")).clone()
+    }
+
+    fn rows<O>(&self, rows: VecCollection<'v, T, O, Diff>) -> Rows<'v, O, T> {
+        Rows { rows, building: self.building.clone() }
+    }
+
+    /// The rows without their keys.
+    #[must_use]
+    pub fn values(&self) -> Rows<'v, V, T> {
+        self.rows(self.rows.clone().map(|(_, row)| row.0))
+    }
+
+    /// What `f` makes of every pair of a row here and one there with the same key.
+    pub fn join<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: impl Fn(&K, &V, &W) -> O + 'static) -> Rows<'v, O, T> {
+        self.building.tell("join");
+        let pairs = self.arranged().join_core(other.arranged(), move |key, left, right| {
+            let made = attempt::<O, _>(|| f(&key.key, &left.0, &right.0));
+            [made.map(Held).map_err(|cause| Aside { hash: key.hash, cause })]
+        });
+        self.rows(self.building.split(pairs, unheld))
+    }
+
+    /// The rows whose key is among `keys`.
+    #[must_use]
+    pub fn semijoin(&self, keys: &Rows<'v, K, T>) -> Self {
+        self.building.tell("semijoin");
+        Self::new(self.among(keys), self.building.clone())
+    }
+
+    /// The rows whose key is not among `keys`.
+    #[must_use]
+    pub fn antijoin(&self, keys: &Rows<'v, K, T>) -> Self {
+        self.building.tell("antijoin");
+        Self::new(self.rows.clone().concat(self.among(keys).negate()), self.building.clone())
+    }
+
+    fn among(&self, keys: &Rows<'v, K, T>) -> VecCollection<'v, T, (Hashed<K>, Held<V>), Diff> {
+        let keys = keys.hashed().threshold_named("keys", |_, copies| Diff::from(*copies > 0)).arrange_by_self_named("keys");
+        self.arranged().join_core(keys, |key, row, ()| [(key.clone(), row.clone())])
+    }
+
+    /// What `f` makes of all rows of a key: each with its number of copies, in their order. A key without rows has no results.
+    pub fn reduce<I: IntoIterator<Item: Key>>(&self, f: impl Fn(&K, &[(&V, u64)]) -> I + 'static) -> Rows<'v, I::Item, T> {
+        self.building.tell("reduce");
+        self.reduced(f)
+    }
+
+    /// The `n` greatest rows of each key; of several copies each counts.
+    #[must_use]
+    pub fn top(&self, n: usize) -> Rows<'v, V, T> {
+        self.building.tell(format!("top {n}"));
+        self.reduced(move |_, rows| copies(rows.iter().rev()).take(n).collect::<Vec<_>>())
+    }
+
+    /// The `n` least rows of each key; of several copies each counts.
+    #[must_use]
+    pub fn bottom(&self, n: usize) -> Rows<'v, V, T> {
+        self.building.tell(format!("bottom {n}"));
+        self.reduced(move |_, rows| copies(rows.iter()).take(n).collect::<Vec<_>>())
+    }
+
+    /// How many rows each key has.
+    #[must_use]
+    pub fn count(&self) -> Rows<'v, (K, u64), T> {
+        self.building.tell("count of keys");
+        self.reduced(|key, rows| [(key.clone(), rows.iter().map(|(_, copies)| copies).sum())])
+    }
+
+    fn reduced<I: IntoIterator<Item: Key>>(&self, f: impl Fn(&K, &[(&V, u64)]) -> I + 'static) -> Rows<'v, I::Item, T> {
+        let reduced = self.arranged().reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<Hashed<K>, _, T, Diff>, _, _>(
+            "reduce",
+            move |key, rows, results: &mut Vec<(Result<Held<I::Item>, Aside>, Diff)>| {
+                let rows: Vec<(&V, u64)> = rows.iter().filter_map(|(row, copies)| Some((&row.0, standing(*copies)?))).collect();
+                if rows.is_empty() {
+                    return;
+                }
+                match attempt::<Vec<I::Item>, _>(|| f(&key.key, &rows).into_iter().collect::<Vec<_>>()) {
+                    Ok(made) => results.extend(made.into_iter().map(|row| (Ok(Held(row)), 1))),
+                    Err(cause) => results.push((Err(Aside { hash: key.hash, cause }), 1)),
+                }
+            },
+            |changes, key, updates| {
+                changes.clear();
+                changes.extend(updates.drain(..).map(|(row, time, diff)| ((key.clone(), row), time, diff)));
+            },
+        );
+        self.rows(self.building.split(reduced.as_collection(|_, row: &Result<Held<I::Item>, Aside>| row.clone()), unheld))
+    }
+}
+
+/// The copies of a row. In between, differential may know that it has gone before it knows that it came.
+fn standing(copies: Diff) -> Option<u64> {
+    u64::try_from(copies).ok().filter(|copies| *copies > 0)
+}
+
+/// Each row as often as it is there.
+fn copies<'a, V: Clone + 'a>(rows: impl Iterator<Item = &'a (&'a V, u64)>) -> impl Iterator<Item = V> {
+    rows.flat_map(|(row, copies)| std::iter::repeat_n((*row).clone(), usize::try_from(*copies).unwrap_or(usize::MAX)))
+}
