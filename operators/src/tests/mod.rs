@@ -17,6 +17,7 @@ mod running;
 mod sequence;
 mod session;
 mod stateless;
+mod view;
 mod window;
 mod window_join;
 mod with_broadcast;

@@ -15,6 +15,9 @@ use std::rc::Rc;
 type Spine<K, V, T> = ValSpine<Hashed<K>, Held<V>, T, Diff>;
 type ByKey<'v, K, V, T> = Arranged<'v, TraceAgent<Spine<K, V, T>>>;
 
+/// What a closure makes of the rows of a key.
+type Reduce<K, V, O> = dyn Fn(&K, &[(&V, u64)]) -> Vec<O>;
+
 /// Rows of a view with a key. They are arranged by it once, for all joins and reductions of this value and its clones.
 pub struct KeyedRows<'v, K: Key, V: Key, T: ViewTime = Epoch> {
     rows: VecCollection<'v, T, (Hashed<K>, Held<V>), Diff>,
@@ -50,6 +53,12 @@ impl<'v, K: Key, V: Key, T: ViewTime> KeyedRows<'v, K, V, T> {
     /// What `f` makes of every pair of a row here and one there with the same key.
     pub fn join<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: impl Fn(&K, &V, &W) -> O + 'static) -> Rows<'v, O, T> {
         self.building.tell("join");
+        // Differential takes a while to compile: so it is compiled once for all joins of the same types.
+        let f: Box<dyn Fn(&K, &V, &W) -> O> = Box::new(f);
+        self.joined(other, f)
+    }
+
+    fn joined<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: Box<dyn Fn(&K, &V, &W) -> O>) -> Rows<'v, O, T> {
         let pairs = self.arranged().join_core(other.arranged(), move |key, left, right| {
             let made = attempt::<O, _>(|| f(&key.key, &left.0, &right.0));
             [made.map(Held).map_err(|cause| Aside { hash: key.hash, cause })]
@@ -79,39 +88,43 @@ impl<'v, K: Key, V: Key, T: ViewTime> KeyedRows<'v, K, V, T> {
     /// What `f` makes of all rows of a key: each with its number of copies, in their order. A key without rows has no results.
     pub fn reduce<I: IntoIterator<Item: Key>>(&self, f: impl Fn(&K, &[(&V, u64)]) -> I + 'static) -> Rows<'v, I::Item, T> {
         self.building.tell("reduce");
-        self.reduced(f)
+        self.reduced(move |key, rows| f(key, rows).into_iter().collect())
     }
 
     /// The `n` greatest rows of each key; of several copies each counts.
     #[must_use]
     pub fn top(&self, n: usize) -> Rows<'v, V, T> {
         self.building.tell(format!("top {n}"));
-        self.reduced(move |_, rows| copies(rows.iter().rev()).take(n).collect::<Vec<_>>())
+        self.reduced(move |_, rows| copies(rows.iter().rev()).take(n).collect())
     }
 
     /// The `n` least rows of each key; of several copies each counts.
     #[must_use]
     pub fn bottom(&self, n: usize) -> Rows<'v, V, T> {
         self.building.tell(format!("bottom {n}"));
-        self.reduced(move |_, rows| copies(rows.iter()).take(n).collect::<Vec<_>>())
+        self.reduced(move |_, rows| copies(rows.iter()).take(n).collect())
     }
 
     /// How many rows each key has.
     #[must_use]
     pub fn count(&self) -> Rows<'v, (K, u64), T> {
         self.building.tell("count of keys");
-        self.reduced(|key, rows| [(key.clone(), rows.iter().map(|(_, copies)| copies).sum())])
+        self.reduced(|key, rows| vec![(key.clone(), rows.iter().map(|(_, copies)| copies).sum())])
     }
 
-    fn reduced<I: IntoIterator<Item: Key>>(&self, f: impl Fn(&K, &[(&V, u64)]) -> I + 'static) -> Rows<'v, I::Item, T> {
+    fn reduced<O: Key>(&self, f: impl Fn(&K, &[(&V, u64)]) -> Vec<O> + 'static) -> Rows<'v, O, T> {
+        self.reduced_by(Box::new(f))
+    }
+
+    fn reduced_by<O: Key>(&self, f: Box<Reduce<K, V, O>>) -> Rows<'v, O, T> {
         let reduced = self.arranged().reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<Hashed<K>, _, T, Diff>, _, _>(
             "reduce",
-            move |key, rows, results: &mut Vec<(Result<Held<I::Item>, Aside>, Diff)>| {
+            move |key, rows, results: &mut Vec<(Result<Held<O>, Aside>, Diff)>| {
                 let rows: Vec<(&V, u64)> = rows.iter().filter_map(|(row, copies)| Some((&row.0, standing(*copies)?))).collect();
                 if rows.is_empty() {
                     return;
                 }
-                match attempt::<Vec<I::Item>, _>(|| f(&key.key, &rows).into_iter().collect::<Vec<_>>()) {
+                match attempt::<Vec<O>, _>(|| f(&key.key, &rows)) {
                     Ok(made) => results.extend(made.into_iter().map(|row| (Ok(Held(row)), 1))),
                     Err(cause) => results.push((Err(Aside { hash: key.hash, cause }), 1)),
                 }
@@ -121,7 +134,7 @@ impl<'v, K: Key, V: Key, T: ViewTime> KeyedRows<'v, K, V, T> {
                 changes.extend(updates.drain(..).map(|(row, time, diff)| ((key.clone(), row), time, diff)));
             },
         );
-        self.rows(self.building.split(reduced.as_collection(|_, row: &Result<Held<I::Item>, Aside>| row.clone()), unheld))
+        self.rows(self.building.split(reduced.as_collection(|_, row: &Result<Held<O>, Aside>| row.clone()), unheld))
     }
 }
 

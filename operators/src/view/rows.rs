@@ -41,6 +41,8 @@ impl<'v, T: ViewTime> Building<'v, T> {
         rows: VecCollection<'v, T, R, Diff>,
         f: impl Fn(R) -> Result<O, Aside> + 'static,
     ) -> VecCollection<'v, T, O, Diff> {
+        // Behind a pointer: so what is built is built for types, and not once more for each closure.
+        let f: Box<dyn Fn(R) -> Result<O, Aside>> = Box::new(f);
         let (made, refused) = rows.inner.ok_err(move |(row, time, diff)| match f(row) {
             Ok(made) => Ok((made, time, diff)),
             Err(aside) => Err((aside, time, diff)),
