@@ -9,6 +9,7 @@ mod process;
 mod ruled;
 mod sequence;
 mod split;
+mod view;
 mod windowed;
 mod windows;
 
@@ -19,6 +20,7 @@ use keyed::millis;
 use kind::Kind;
 pub use process::{Turns, as_they_come, by_time};
 pub use sequence::{Pattern, begin};
+pub use view::View;
 pub use windowed::{Windowed, WindowedStream};
 pub use windows::{Calendar, Hopping, Session, Tumbling, Windows, daily, hopping, monthly, session, tumbling};
 

@@ -21,12 +21,14 @@ pub use distributary_derive::{Event, job};
 pub use distributary_operators::aggregate::{
     Aggregate, avg, bottom, collect, count, distinct, first_by, last_by, max, min, percentile, sum, top, when,
 };
-pub use distributary_operators::{Done, Match, Missing, PerKey, PerWindow, Process, Rules, Side, Turn, Window};
+pub use distributary_operators::{
+    Done, KeyedRows, Match, Missing, PerKey, PerWindow, Process, Rounds, Rows, Rules, Side, Turn, Window,
+};
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::{
-    Calendar, Flow, Hopping, InOrder, Interval, KeyedStream, Pattern, Session, Stream, Tumbling, Turns, Windows, as_they_come,
-    begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
+    Calendar, Flow, Hopping, InOrder, Interval, KeyedStream, Pattern, Session, Stream, Tumbling, Turns, View, Windows,
+    as_they_come, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
 };
 pub use job::Job;
 /// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.

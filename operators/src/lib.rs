@@ -35,6 +35,12 @@
 //! | [`as_of_join`] | a record of a stream, and the version of a table at its time |
 //! | [`with_broadcast`] | a record of a stream, and all rules as of its epoch |
 //!
+//! What has to be derived again when rows change, of any number of inputs, is for differential dataflow:
+//!
+//! | operator | gives |
+//! |---|---|
+//! | [`view()`] | joins, the best of each key, counts, fixed points |
+//!
 //! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
 //!
 //! | operator | reads |
