@@ -192,7 +192,7 @@ fn a_rule_without_a_fixed_point_is_set_aside() {
         view(graph, "v", |_| EventTime::MIN, |v| v.of("rows", &input).iterate(|_, rows| rows.map(|(key, value)| (*key, value + 1))))
     });
     let dead: Vec<_> = observed.dead.iter().map(|(e, letter)| (e.0, letter.diff, letter.cause.as_str())).collect();
-    let cause = "the iteration has not come to rest after 100000 rounds";
+    let cause = "the iteration has not come to rest after 10000 rounds";
     assert_eq!(dead, [(1, 1, cause), (2, -1, cause)]);
 }
 

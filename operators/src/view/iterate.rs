@@ -10,8 +10,8 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::core::OkErr;
 use timely::order::Product;
 
-/// A rule that has not come to rest by then never will: a round takes microseconds at least, so this is the work of a second or more.
-const ROUNDS_MAX: u64 = 100_000;
+/// A rule that has not come to rest by then never will, or would hold up its epoch for longer than anybody waits for it.
+const ROUNDS_MAX: u64 = 10_000;
 
 /// The time of rows in an iteration.
 pub type InRound<T> = Product<T, u64>;
@@ -26,7 +26,7 @@ impl<'v, D: Key, T: ViewTime> Rows<'v, D, T> {
     /// Applies `rule` to the rows, to what it makes of them, and so on until nothing changes: the fixed point. Rows come out of the rule as often
     /// as it gives them, so it mostly ends with [`Rows::distinct`] or a reduction.
     ///
-    /// What changes later is worked out from there, and not from the beginning. If the rule has not come to rest after 100,000 rounds, what it still
+    /// What changes later is worked out from there, and not from the beginning. If the rule has not come to rest after 10,000 rounds, what it still
     /// changes is set aside.
     pub fn iterate<F>(&self, rule: F) -> Self
     where
