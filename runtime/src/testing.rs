@@ -13,8 +13,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use timely::communication::allocator::thread::Thread;
 use timely::communication::allocator::Allocator;
+use timely::communication::allocator::thread::Thread;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Concatenate, Input, Inspect, Probe};
 

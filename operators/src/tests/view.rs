@@ -130,7 +130,8 @@ fn poisoned<'s>(graph: &Graph<'s>, input: Collection<'s, Record>) -> Collection<
     view(graph, "v", time, |v| {
         let rows = v.of("rows", &input).map(|r| (r.0, value(r)));
         let rows = rows.filter(|r| if r.1 == -3 { panic!("minus three") } else { r.1 != 0 });
-        let joined = rows.key_by(|r| r.0).join(&rows.key_by(|r| r.0), |_, l, r| if l.1 * r.1 == 1 { panic!("one") } else { l.1.max(r.1) });
+        let joined =
+            rows.key_by(|r| r.0).join(&rows.key_by(|r| r.0), |_, l, r| if l.1 * r.1 == 1 { panic!("one") } else { l.1.max(r.1) });
         let reduced = rows.key_by(|r| r.1).reduce(|value, rows| {
             assert!(*value != 2 || rows.len() < 2, "two keys have a two");
             rows.iter().map(|(r, _)| (r.0, r.1, 0)).collect::<Vec<_>>()
@@ -189,7 +190,12 @@ fn a_rule_without_a_fixed_point_is_set_aside() {
     back.2 = -1;
     let step = |update| Step { updates: vec![update], watermark: EventTime(0) };
     let observed = run(vec![step(update((0, 1), 0, 0, 0)), step(back)], |graph, input: Collection<'_, Record>| {
-        view(graph, "v", |_| EventTime::MIN, |v| v.of("rows", &input).iterate(|_, rows| rows.map(|(key, value)| (*key, value + 1))))
+        view(
+            graph,
+            "v",
+            |_| EventTime::MIN,
+            |v| v.of("rows", &input).iterate(|_, rows| rows.map(|(key, value)| (*key, value + 1))),
+        )
     });
     let dead: Vec<_> = observed.dead.iter().map(|(e, letter)| (e.0, letter.diff, letter.cause.as_str())).collect();
     let cause = "the iteration has not come to rest after 10000 rounds";
@@ -247,11 +253,16 @@ fn a_retracted_row_leaves_memory() {
     drive(
         epochs,
         |graph, input: Collection<'_, Counted>| {
-            view(graph, "v", |_| EventTime::MIN, |v| {
-                let rows = v.of("rows", &input);
-                let best = rows.key_by(|r| r.0 % 100).top(3);
-                best.key_by(|r| r.0).join(&rows.key_by(|r| r.0), |_, l, _| l.clone()).distinct()
-            })
+            view(
+                graph,
+                "v",
+                |_| EventTime::MIN,
+                |v| {
+                    let rows = v.of("rows", &input);
+                    let best = rows.key_by(|r| r.0 % 100).top(3);
+                    best.key_by(|r| r.0).join(&rows.key_by(|r| r.0), |_, l, _| l.clone()).distinct()
+                },
+            )
         },
         move |epoch, _| told.lock().unwrap().extend([(epoch.0, IN_MEMORY.get())]),
     );

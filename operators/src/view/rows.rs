@@ -52,7 +52,7 @@ impl<'v, T: ViewTime> Building<'v, T> {
     }
 }
 
-/// A collection of rows inside a view, each any number of times. `D` is what an [event](crate::view()) or a result of an operator is.
+/// A collection of rows inside a [view](crate::view()), each any number of times.
 ///
 /// Closures are pure functions of rows. A row on which one panics is a dead letter, which is taken back when the row goes.
 pub struct Rows<'v, D: 'static, T: ViewTime = Epoch> {
