@@ -15,6 +15,9 @@ use std::rc::Rc;
 type Spine<K, V, T> = ValSpine<Hashed<K>, Held<V>, T, Diff>;
 type ByKey<'v, K, V, T> = Arranged<'v, TraceAgent<Spine<K, V, T>>>;
 
+/// What a closure makes of two rows with the same key.
+type Combine<K, V, W, O> = dyn Fn(&K, &V, &W) -> O;
+
 /// What a closure makes of the rows of a key.
 type Reduce<K, V, O> = dyn Fn(&K, &[(&V, u64)]) -> Vec<O>;
 
@@ -54,11 +57,10 @@ impl<'v, K: Key, V: Key, T: ViewTime> KeyedRows<'v, K, V, T> {
     pub fn join<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: impl Fn(&K, &V, &W) -> O + 'static) -> Rows<'v, O, T> {
         self.building.tell("join");
         // Differential takes a while to compile: so it is compiled once for all joins of the same types.
-        let f: Box<dyn Fn(&K, &V, &W) -> O> = Box::new(f);
-        self.joined(other, f)
+        self.joined(other, Box::new(f))
     }
 
-    fn joined<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: Box<dyn Fn(&K, &V, &W) -> O>) -> Rows<'v, O, T> {
+    fn joined<W: Key, O: Key>(&self, other: &KeyedRows<'v, K, W, T>, f: Box<Combine<K, V, W, O>>) -> Rows<'v, O, T> {
         let pairs = self.arranged().join_core(other.arranged(), move |key, left, right| {
             let made = attempt::<O, _>(|| f(&key.key, &left.0, &right.0));
             [made.map(Held).map_err(|cause| Aside { hash: key.hash, cause })]
