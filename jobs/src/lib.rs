@@ -19,7 +19,7 @@ pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
 pub use distributary_operators::aggregate::{
-    Aggregate, avg, bottom, collect, count, distinct, first_by, last_by, max, min, percentile, sum, top, when,
+    Aggregate, avg, bottom, collect, count, distinct, first_by, frozen, last_by, max, min, percentile, sum, top, when,
 };
 pub use distributary_operators::{
     Done, KeyedRows, Match, Missing, PerKey, PerWindow, Process, Rounds, Rows, Rules, Side, Turn, Window,

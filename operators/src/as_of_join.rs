@@ -7,6 +7,7 @@ use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::{Key, stable_hash};
 use distributary_runtime::operator::{Closing, Outputs};
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff};
 
@@ -64,7 +65,8 @@ pub fn as_of_join<'s, K: Key, S: Data, T: Data, O: Data>(
         let what = format!("as-of join `{name}`: a lateness of {lateness_ms} ms");
         graph.refuse(Error::refused(what, "give it a lateness of at least 0 ms"));
     }
-    let spec = Spec::new("as_of_join", format!("lateness {lateness_ms} ms{}", corrections(graph)));
+    let spec = Spec::new("as_of_join", format!("lateness {lateness_ms} ms{}", corrections(graph)))
+        .corrected(Retraction::Complete, graph.horizon());
     let rule = AsOf { lateness_ms: lateness_ms.max(0), horizon_ms: graph.correction_horizon_ms() };
     joining(graph, stream, table, spec, name, rule, move |key: &K, record: &S, version: Option<&T>| Some(f(key, record, version)))
 }

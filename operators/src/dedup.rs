@@ -5,6 +5,7 @@ use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::{KEY_GROUPS, Key, encode};
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, Outputs, stateful};
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff, Stamp, Update};
@@ -49,6 +50,7 @@ pub fn dedup<'s, D: Data, I: Key>(
     let corrections_ms = graph.correction_horizon_ms();
     let corrections = if corrections_ms == 0 { String::new() } else { format!(", corrections {corrections_ms} ms") };
     let spec = Spec::new("dedup", format!("horizon {horizon_ms} ms{corrections}")).with_state::<I, Seen<D>>(name);
+    let spec = spec.corrected(Retraction::Complete, graph.horizon());
     let logic = Dedup {
         horizon_ms: horizon_ms.max(1),
         corrections_ms,

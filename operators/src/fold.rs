@@ -6,6 +6,7 @@ use crate::running::{Entry, PerKey, Running};
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::Key;
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, stateful};
+use distributary_runtime::plan::{Horizon, Retraction};
 use distributary_runtime::state::Snapshot;
 use distributary_runtime::update::{Data, Diff, Update};
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ pub fn fold<'s, K: Key, V: Data, A: Data + PartialEq, R: Answer<()> + 'static>(
     init: A,
     step: impl Fn(&mut A, &V, Diff) -> R + 'static,
 ) -> Collection<'s, PerKey<K, A>> {
-    let spec = Spec::new("fold", "").with_state::<K, Entry<Folded<A>, A>>(name);
+    let spec = Spec::new("fold", "").with_state::<K, Entry<Folded<A>, A>>(name).corrected(Retraction::Linear, Horizon::Always);
     let logic = Fold { init, step, running: Running::default(), answer: PhantomData };
     stateful(graph, input, spec, Keyed::group, logic).results
 }

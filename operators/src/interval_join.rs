@@ -8,6 +8,7 @@ use crate::side::Side;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::Key;
 use distributary_runtime::operator::Outputs;
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::update::Data;
 
 /// Gives `f(key, left, right)` for every left and every right record of the same key whose times are as near as `interval` says.
@@ -65,7 +66,10 @@ pub fn interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
     interval: Interval,
     f: impl Fn(&K, &L, &R) -> O + 'static,
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
-    let (spec, meet) = (Spec::new("interval_join", interval.describe(graph)), Meet::Within(interval.checked(graph, name)));
+    let (spec, meet) = (
+        Spec::new("interval_join", interval.describe(graph)).corrected(Retraction::Complete, graph.horizon()),
+        Meet::Within(interval.checked(graph, name)),
+    );
     let combine = move |key: &K, left: &L, right: Option<&R>| right.map(|right| f(key, left, right));
     joining(graph, left, right, spec, name, meet, combine)
 }
@@ -101,7 +105,9 @@ pub fn left_interval_join<'s, K: Key, L: Data, R: Data, O: Data>(
     interval: Interval,
     f: impl Fn(&K, &L, Option<&R>) -> O + 'static,
 ) -> Outputs<'s, Keyed<K, Side<L, R>>, O> {
-    let (spec, meet) =
-        (Spec::new("left_interval_join", interval.describe(graph)), Meet::WithinOrAlone(interval.checked(graph, name)));
+    let (spec, meet) = (
+        Spec::new("left_interval_join", interval.describe(graph)).corrected(Retraction::Complete, graph.horizon()),
+        Meet::WithinOrAlone(interval.checked(graph, name)),
+    );
     joining(graph, left, right, spec, name, meet, move |key: &K, left: &L, right: Option<&R>| Some(f(key, left, right)))
 }

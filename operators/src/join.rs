@@ -5,6 +5,7 @@ use crate::key_by::Keyed;
 use crate::pairs::Meet;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::Key;
+use distributary_runtime::plan::{Horizon, Retraction};
 use distributary_runtime::update::Data;
 
 /// Gives `f(key, left, right)` for every left and every right record of the same key, as long as both stand. At the close of each
@@ -44,5 +45,6 @@ pub fn join<'s, K: Key, L: Data, R: Data, O: Data>(
     f: impl Fn(&K, &L, &R) -> O + 'static,
 ) -> Collection<'s, O> {
     let combine = move |key: &K, left: &L, right: Option<&R>| right.map(|right| f(key, left, right));
-    joining(graph, left, right, Spec::new("join", ""), name, Meet::All, combine).results
+    joining(graph, left, right, Spec::new("join", "").corrected(Retraction::Complete, Horizon::Always), name, Meet::All, combine)
+        .results
 }

@@ -8,6 +8,7 @@ use crate::side::{Held, Id, Records};
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::{KEY_GROUPS, Key};
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, Outputs, stateful};
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff, Stamp, Update};
@@ -130,6 +131,7 @@ pub(crate) fn keeping<'s, K: Key, V: Data, R: Rule<K, V>>(
     let horizon_ms = graph.correction_horizon_ms();
     let corrections = if horizon_ms == 0 { String::new() } else { format!(", corrections {horizon_ms} ms") };
     let spec = Spec { detail: spec.detail + &corrections, ..spec }.with_state::<K, Entry<R::Base, R::Mark, V>>(name);
+    let spec = spec.corrected(Retraction::Complete, graph.horizon());
     let (state, changes, due) = (KeyedState::new(), BTreeMap::new(), BTreeSet::new());
     stateful(graph, input, spec, Keyed::group, Keeping { rule, horizon_ms, state, changes, due, watermark: EventTime::MIN })
 }

@@ -6,6 +6,7 @@ use crate::said::Said;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::Key;
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, stateful};
+use distributary_runtime::plan::Horizon;
 use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Origin, Stamp, Update};
@@ -49,6 +50,7 @@ pub fn aggregate<'s, K: Key, V: Data, A: Aggregate<V>>(
     aggregate: A,
 ) -> Collection<'s, PerKey<K, A::Output>> {
     let spec = Spec::new("aggregate", aggregate.describe()).with_state::<K, Entry<Group<A::State>, A::Output>>(name);
+    let spec = spec.corrected(aggregate.retraction(), Horizon::Always);
     let logic = RunningAggregate { aggregate, running: Running::default() };
     stateful(graph, input, spec, Keyed::group, logic).results
 }

@@ -8,6 +8,7 @@ use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::{Key, stable_hash};
 use distributary_runtime::operator::{Closing, Outputs};
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff};
 
@@ -62,7 +63,15 @@ pub fn window_join<'s, K: Key, L: Data, R: Data, O: Data>(
     let detail = format!("tumbling {size_ms} ms, {}", windows.terms.detail());
     let rule = InWindow { windows };
     let combine = move |key: &K, left: &L, right: Option<&R>| right.map(|right| f(key, left, right));
-    joining(graph, left, right, Spec::new("window_join", detail), name, rule, combine)
+    joining(
+        graph,
+        left,
+        right,
+        Spec::new("window_join", detail).corrected(Retraction::Complete, graph.horizon()),
+        name,
+        rule,
+        combine,
+    )
 }
 
 struct InWindow {

@@ -210,6 +210,12 @@ impl<'s> Graph<'s> {
         self.shared.correction_horizon_ms.get()
     }
 
+    /// The same, as it stands in the plan.
+    #[must_use]
+    pub fn horizon(&self) -> Horizon {
+        Horizon::Behind { ms: self.correction_horizon_ms() }
+    }
+
     /// Where the worker learns the bindings.
     pub(crate) fn feed_bindings(&self, stream: Timely<'s, Rc<Binding>>) {
         *self.shared.bindings_stream.borrow_mut() = Some(stream);

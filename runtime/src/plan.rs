@@ -38,7 +38,7 @@ pub struct Node {
 impl Node {
     fn forgets_nobody(&self) -> bool {
         let never = Correction { retraction: Retraction::Complete, horizon: Horizon::Behind { ms: 0 } };
-        self.kind.ends_with("window") && self.correction == Some(never)
+        self.kind == "window" && self.correction == Some(never)
     }
 }
 
@@ -292,12 +292,12 @@ impl Plan {
         }
         if let Some(node) = self.nodes.iter().find(|node| node.forgets_nobody() && self.is_about_somebody(node)) {
             let what = format!(
-                "{} `{}` keeps what it would need to take a record back only until it is over: whoever is deleted later stays in it",
+                "{} `{}` keeps what it would need to take a record back only until it is over: whoever is deleted later stays in what it says",
                 node.kind,
                 node.state.as_ref().map_or("", |state| &state.name)
             );
             let remedy = "say for how long it is kept: `flow.correct_for(days(30))` in front of the streams; or that its results stand \
-                          whoever is deleted: `.frozen()` at the window";
+                          whoever is deleted, because they tell of nobody: `frozen(..)` around the aggregate";
             return Err(Error::refused(what, remedy));
         }
         if self.sinks().all(|s| s.role == SinkRole::DeadLetters) {

@@ -190,7 +190,7 @@ fn run_incarnation<D: Data, Out: Data>(
     let observed = Seen::default();
     let seen = observed.clone();
     let epochs = steps.into_iter().map(|step| (vec![step.updates], step.watermark)).collect();
-    let saved = incarnate(from, epochs, build, move || seen.look());
+    let saved = incarnate(from, epochs, build, move || (seen.results(), seen.dead()));
     (observed.take(), saved)
 }
 
@@ -210,10 +210,14 @@ impl<Out> Default for Seen<Out> {
 }
 
 impl<Out: Data> Seen<Out> {
-    fn look(self) -> (impl FnMut(Epoch, &[Update<Out>]) + 'static, impl FnMut(Epoch, &[DeadLetter]) + 'static) {
-        let (results, dead) = (self.0.clone(), self.0);
-        let look = move |t: Epoch, d: &[Update<Out>]| lock(&results).results.extend(d.iter().map(|d| (t, d.clone())));
-        (look, move |t: Epoch, d: &[DeadLetter]| lock(&dead).dead.extend(d.iter().map(|d| (t, d.clone()))))
+    fn results(&self) -> impl FnMut(Epoch, &[Update<Out>]) + use<Out> {
+        let seen = self.0.clone();
+        move |t, d| lock(&seen).results.extend(d.iter().map(|d| (t, d.clone())))
+    }
+
+    fn dead(&self) -> impl FnMut(Epoch, &[DeadLetter]) + use<Out> {
+        let seen = self.0.clone();
+        move |t, d| lock(&seen).dead.extend(d.iter().map(|d| (t, d.clone())))
     }
 
     fn take(&self) -> Observed<Out> {
@@ -267,7 +271,7 @@ fn run_on<D: Data, Out: Data>(
     let config = timely::Config { communication, worker: crate::view::worker_config() };
     let guards = timely::execute(config, move |timely_worker| {
         let share = lock(&shares)[timely_worker.index()].take().unwrap_or_default();
-        work(timely_worker, from.clone(), share, build.clone(), seen.clone().look())
+        work(timely_worker, from.clone(), share, build.clone(), (seen.results(), seen.dead()))
     });
     let guards = guards.unwrap_or_else(|e| panic!("the workers do not start: {e}"));
     let saved = guards.join().into_iter().flat_map(|saved| saved.unwrap_or_else(|e| panic!("a worker panicked: {e}")));

@@ -7,6 +7,7 @@ mod archive;
 mod backfill;
 mod chain;
 mod clients;
+mod cookbook;
 mod deletion;
 mod holes;
 mod nexmark;

@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Those that need windows of sessions.
-const MISSING: [&str; 1] = ["q11"];
-
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 struct Answer {
     rows: usize,
@@ -31,7 +28,7 @@ fn disorder_repeats_workers_and_a_crash_change_no_answer() {
 
 fn check(how: &[&str]) {
     let expected: BTreeMap<String, Answer> = serde_json::from_str(include_str!("nexmark/answers.json")).unwrap();
-    for (query, expected) in expected.into_iter().filter(|(query, _)| !MISSING.contains(&query.as_str())) {
+    for (query, expected) in expected {
         assert_eq!(answer(&query, how), expected, "{query} {how:?}");
     }
 }

@@ -20,6 +20,12 @@ pub struct KeyedStream<'s, K: 'static, V: 'static> {
     pub(super) kind: Kind,
 }
 
+impl<K, V> Clone for KeyedStream<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { flow: self.flow.clone(), collection: self.collection.clone(), about: self.about, kind: self.kind }
+    }
+}
+
 impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// Cuts event time into windows: `tumbling(secs(10)).lateness(secs(2))`, [`hopping`](super::hopping), [`session`](super::session),
     /// [`daily`](super::daily), [`monthly`](super::monthly).
@@ -50,8 +56,8 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
         self,
         make: impl FnOnce(&Graph<'s>, &Collection<'s, Keyed<K, V>>) -> Outputs<'s, Keyed<K, V>, O> + 's,
     ) -> Stream<'s, O> {
-        let Self { flow, collection, about } = self;
-        let records = Stream { flow, collection, key: None, about };
+        let Self { flow, collection, about, .. } = self;
+        let records = Stream { flow, collection, key: None, about, kind: Kind::Stream };
         records.with(move |flow, input| {
             let outputs = make(&flow.graph, input);
             flow.keep_late(&outputs.late, Rc::default());

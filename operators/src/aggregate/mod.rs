@@ -17,6 +17,7 @@
 //! | [`top`], [`bottom`] | the `n` greatest, least values | all values | takes a copy; the next one moves up |
 //! | [`first_by`], [`last_by`] | the first, the last record's value | all values, with their order | takes a copy; the next one follows |
 //! | [`collect`] | all values, sorted | all values | takes a copy |
+//! | [`frozen`] | another aggregate, of which the author says that it tells of nobody | what that keeps | as that says, until the window is over |
 //! | [`when`] | another aggregate, of some of the records | what that keeps | as that says |
 //!
 //! What is subtracted is [`Retraction::Linear`], what takes a copy [`Retraction::Complete`]. "All values" are the different ones,
@@ -31,11 +32,11 @@ mod collect;
 mod count;
 mod distinct;
 mod first_last;
+mod frozen;
 mod group;
 mod min_max;
 mod multiset;
 mod percentile;
-mod retraction;
 mod sum;
 mod top;
 mod tuple;
@@ -45,11 +46,12 @@ pub use avg::{Avg, avg};
 pub use collect::{Collect, collect};
 pub use count::{Count, count};
 pub use distinct::{Distinct, DistinctValues, distinct};
+pub use distributary_runtime::plan::Retraction;
 pub use first_last::{FirstBy, LastBy, first_by, last_by};
+pub use frozen::{Frozen, frozen};
 pub use group::Group;
 pub use min_max::{Max, Min, max, min};
 pub use percentile::{Measure, Percentile, percentile};
-pub use retraction::Retraction;
 pub use sum::{Sum, Summand, sum};
 pub use top::{Bottom, Top, bottom, top};
 pub use when::{When, when};

@@ -13,6 +13,7 @@ pub use rows::{Rows, ViewTime};
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::key::Key;
 use distributary_runtime::plan::NodeId;
+use distributary_runtime::plan::{Horizon, Retraction};
 use distributary_runtime::time::{Epoch, EventTime};
 use edge::Leaving;
 use rows::Building;
@@ -91,6 +92,6 @@ pub fn view<'s, D: Key>(
     let View { building, inputs, .. } = view;
     let rows = rows.hashed().map(Leaving::Row);
     let aside = building.aside.take().into_iter().map(|aside| aside.map(Leaving::Aside));
-    let spec = Spec::new("view", building.told.take().join(", "));
+    let spec = Spec::new("view", building.told.take().join(", ")).corrected(Retraction::Complete, Horizon::Always);
     edge::leave(graph, rows.concatenate(aside), inputs.into_inner(), spec, time)
 }

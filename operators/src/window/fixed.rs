@@ -28,7 +28,9 @@ pub(super) fn fixed<'s, K: Key, V: Data, A: Aggregate<V>, I: Intervals>(
     aggregate: A,
 ) -> Outputs<'s, Keyed<K, V>, PerWindow<K, A::Output>> {
     let detail = format!("{kind}, {}: {}", terms.detail(), aggregate.describe());
-    let spec = Spec::new("window", detail).with_state::<(K, i64), Entry<A::State, A::Output>>(name);
+    let spec = Spec::new("window", detail)
+        .with_state::<(K, i64), Entry<A::State, A::Output>>(name)
+        .corrected(aggregate.retraction(), graph.horizon());
     let logic = FixedWindows {
         last: Place { window: intervals.of(EventTime(0)), late_from: EventTime::MIN },
         intervals,

@@ -100,7 +100,9 @@ impl Windows for Hopping {
         let (grid, terms) = (self.grid(graph, name), self.terms.for_graph(graph, name));
         let Self { size_ms, slide_ms, .. } = self;
         let detail = format!("hopping {size_ms} ms by {slide_ms} ms, {}: {}", terms.detail(), aggregate.describe());
-        let spec = Spec::new("window", detail).with_state::<(K, i64), Slice<A::State, A::Output>>(name);
+        let spec = Spec::new("window", detail)
+            .with_state::<(K, i64), Slice<A::State, A::Output>>(name)
+            .corrected(aggregate.retraction(), graph.horizon());
         let logic = HoppingWindows::new(grid, terms, aggregate);
         stateful(graph, input, spec, Keyed::group, logic)
     }

@@ -78,7 +78,9 @@ impl Windows for Session {
         }
         let rules = Rules { gap_ms: self.gap_ms.max(1), terms: self.terms.for_graph(graph, name) };
         let detail = format!("session {} ms, {}: {}", rules.gap_ms, rules.terms.detail(), aggregate.describe());
-        let spec = Spec::new("window", detail).with_state::<K, Line<A::State, A::Output>>(name);
+        let spec = Spec::new("window", detail)
+            .with_state::<K, Line<A::State, A::Output>>(name)
+            .corrected(aggregate.retraction(), graph.horizon());
         let logic = Sessions {
             rules,
             aggregate,

@@ -13,6 +13,7 @@ use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::input::Input;
 use distributary_runtime::key::{Key, stable_hash};
 use distributary_runtime::operator::{Outputs, stateful, stateless};
+use distributary_runtime::plan::Retraction;
 use distributary_runtime::update::{Data, Origin};
 use ruled::{Heard, Ruled};
 
@@ -77,6 +78,7 @@ pub fn with_broadcast<'s, D: Data, R: Key, T: Data, O: Data>(
     let input = Input::both(&by_origin, &words, Heard::Record, |(to, word)| Heard::Word(to, word));
     let detail = format!("{}{}", taken_back.describe(), corrections(graph));
     let spec = Spec::new("with_broadcast", detail).with_state::<Origin, ruled::Met<O>>(name);
+    let spec = spec.corrected(Retraction::Complete, graph.horizon());
     let logic = Ruled::new(taken_back, graph.correction_horizon_ms(), f);
     let Outputs { results, late } = stateful(graph, input, spec, Heard::group, logic);
     let late = stateless(graph, &late, Spec::new("refused", ""), |(heard, stamp, diff), emit| {

@@ -17,15 +17,19 @@ pub enum Retraction {
     /// One copy of the record's value is taken out of the values that are kept. The state holds those of all records of a
     /// group that lives: it grows with them, and is as personal as they are.
     Complete,
+    /// As the one or the other while the group is kept. What has been said by then stands, whoever is deleted: the job's author says
+    /// that it tells of nobody.
+    Frozen,
 }
 
 impl Retraction {
-    /// That of two aggregates over the same records: complete if one of them is.
+    /// That of two aggregates over the same records: complete if one of them is, frozen if one is that and none complete.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        match self {
-            Self::Linear => other,
-            Self::Complete => self,
+        match (self, other) {
+            (Self::Complete, _) | (_, Self::Complete) => Self::Complete,
+            (Self::Frozen, _) | (_, Self::Frozen) => Self::Frozen,
+            (Self::Linear, Self::Linear) => Self::Linear,
         }
     }
 }
@@ -41,8 +45,6 @@ pub enum Horizon {
         /// Milliseconds.
         ms: i64,
     },
-    /// What it has said stands, whoever is deleted: the job says that it tells of nobody.
-    Frozen,
 }
 
 /// How an operator takes back what it has counted, and how long.
@@ -65,12 +67,12 @@ impl fmt::Display for Correction {
         f.write_str(match self.retraction {
             Retraction::Linear => "linear, ",
             Retraction::Complete => "complete, ",
+            Retraction::Frozen => "frozen, ",
         })?;
         match self.horizon {
             Horizon::Always => f.write_str("always"),
             Horizon::Behind { ms } if ms % 3_600_000 == 0 && ms > 0 => write!(f, "for {}h", ms / 3_600_000),
             Horizon::Behind { ms } => write!(f, "for {ms}ms"),
-            Horizon::Frozen => f.write_str("frozen"),
         }
     }
 }
