@@ -28,7 +28,7 @@ struct Hour {
 #[job(team = "billing")]
 pub(crate) fn usage(flow: &Flow) -> Result<()> {
     flow.correct_for(days(90));
-    let used = flow.read::<Usage>()?.dedup("ids", hours(48)).key_by(|u| u.customer.clone());
+    let used = flow.read::<Usage>()?.dedup("ids", days(7)).key_by(|u| u.customer.clone());
     used.clone()
         .window(tumbling(hours(1)).lateness(hours(24)))
         .aggregate("hours", sum(|u: &Usage| u.millicents))

@@ -76,7 +76,7 @@ mod tests {
         }
         t.advance_to(mins(10));
         let alerts: Vec<Alert> = t.rows("fraud.velocity").read();
-        assert!(alerts.iter().all(|alert| alert.user == "u1" && alert.payments == [0, 1, 2, 3, 4]));
+        assert!(alerts.iter().all(|alert| alert.user == "u1" && alert.payments == [0, 1, 2, 3, 4]), "{alerts:?}");
         assert_eq!(alerts.len(), 6, "one in each of the minutes that begin ten seconds apart");
         assert!(t.delete("u1").rows("fraud.velocity").is_empty());
     }

@@ -92,8 +92,10 @@ where
     const ORDER: Order = Order::Any;
 
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<K, Side<L, R>>>, emit: &mut Emit<Keyed<K, Side<L, R>>, O>) {
-        let is_over = |bound: EventTime| stamp.seen >= bound || self.watermark >= bound.plus_ms(self.horizon_ms);
-        if self.rule.bound(&keyed.value, stamp.time, diff).is_some_and(is_over) {
+        // A record that came too late is refused when it goes as well: that has the same stamp.
+        let is_late = self.rule.bound(&keyed.value, stamp.time, 1).is_some_and(|bound| stamp.seen >= bound);
+        let gone_from = self.rule.bound(&keyed.value, stamp.time, diff).map(|bound| bound.plus_ms(self.horizon_ms));
+        if is_late || gone_from.is_some_and(|gone_from| self.watermark >= gone_from) {
             return emit.refuse_late((keyed, stamp, diff));
         }
         let id = match &keyed.value {

@@ -1,7 +1,7 @@
 //! The joins of two streams against all pairs of what they have taken. The model knows nothing of state: it would show any
 //! record that was forgotten too early.
 
-use super::joined::{Event, NODE, Pair, check, history, horizon, is_over, pair, sides};
+use super::joined::{Event, NODE, Pair, check, history, horizon, pair, sides};
 use super::restart;
 use crate::{Interval, Keyed, Side, between, interval_join, left_interval_join};
 use distributary_runtime::graph::{Collection, Graph};
@@ -35,7 +35,8 @@ impl Bounds {
             Side::Left(_) => self.upper.max(0),
             Side::Right(_) => (-self.lower).max(0),
         };
-        is_over(*stamp, before, stamp.time.0 + longer + self.lateness, self.horizon)
+        let bound = stamp.time.0 + self.lateness;
+        stamp.seen.0 >= bound || before.0 >= bound + longer + self.horizon
     }
 }
 
