@@ -43,14 +43,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A new one; `adjust` changes the default settings.
+    /// A new one; `adjust` changes the default settings, and may name the bus of another one, which then is that one's.
     pub(crate) fn new(adjust: impl FnOnce(&mut Settings)) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("distributary-bench-").tempdir();
         let folder = folder.map_err(|source| Error::Io { what: "making a temporary folder".into(), source })?;
         let bus = std::env::var(KAFKA).ok().map(|brokers| format!("kafka://{brokers}"));
         let mut settings = Settings { data_dir: folder.path().to_path_buf(), bus, ..Settings::default() };
         adjust(&mut settings);
-        let place = Self { settings, starts: AtomicU64::new(0), _folder: folder };
+        // Of the processes that share a bus each has numbers of its own.
+        let starts = AtomicU64::new(u64::from(std::process::id()) << 16);
+        let place = Self { settings, starts, _folder: folder };
         if place.is_on_kafka() {
             let bus = place.client()?;
             for topic in bus.topics()?.into_iter().filter(|topic| is_ours(&topic.spec.name)) {
@@ -62,10 +64,10 @@ impl Place {
 
     /// Whether the bus is a Kafka that is there already, or a file of its own.
     pub(crate) fn is_on_kafka(&self) -> bool {
-        self.settings.bus.is_some()
+        self.settings.bus.as_ref().is_some_and(|bus| bus.starts_with("kafka://"))
     }
 
-    /// A number that no other start has: the bus is this value's alone.
+    /// A number that no other start has.
     fn starts(&self) -> u128 {
         u128::from(self.starts.fetch_add(1, Ordering::Relaxed)) + 1
     }
