@@ -72,7 +72,9 @@ mod tests {
         let mut t = TestJob::new(velocity);
         for payment in 0..5 {
             t.push(pay(payment, "u1", "AT", 100 + payment)).push(pay(payment, "u1", "AT", 100 + payment));
-            t.push(pay(100 + payment, "u2", "AT", 100 + 30 * payment));
+        }
+        for payment in 0..5 {
+            t.push(pay(100 + payment, "u2", "AT", 105 + 30 * payment));
         }
         t.advance_to(mins(10));
         let alerts: Vec<Alert> = t.rows("fraud.velocity").read();
