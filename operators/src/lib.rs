@@ -1,55 +1,60 @@
 //! Pure operators on `(data, stamp, diff)`: no I/O, no clock, no threads.
 //!
 //! Each operator is a function over a [`Graph`](distributary_runtime::graph::Graph) in one small file; copy the nearest
-//! one to write the next. There are two shapes. One looks at a record alone and keeps its stamp:
+//! one to write the next. Each has an example that asserts. All take retractions, and take back what they said before. What user code does
+//! not accept is a dead letter and leaves the state as it was. Results do not depend on the order of arrival, on the number of workers, or on
+//! where the pipeline was stopped or killed.
 //!
-//! | operator | gives |
-//! |---|---|
-//! | [`map`], [`try_map`] | one record for each |
-//! | [`filter`] | the records that satisfy a predicate |
-//! | [`filter_map`] | another record for some |
-//! | [`flat_map`], [`try_flat_map`] | any number of records for each |
-//! | [`split`] | the records with their branch, which [`branch_of`] takes apart |
-//! | [`key_by`] | the records with a key, for those below |
-//! | [`union`] | the records of several collections |
+//! These look at a record alone, at once, and keep its stamp. They have no state, nothing is late for them, and a retraction gives what its record
+//! gave, with the difference turned round:
 //!
-//! The other keeps keyed state under a name, and gives what an epoch changed at the epoch's close:
+//! | operator | takes | gives |
+//! |---|---|---|
+//! | [`map`], [`try_map`] | records | one for each |
+//! | [`filter`] | records | those that satisfy a predicate |
+//! | [`filter_map`] | records | another one for some |
+//! | [`flat_map`], [`try_flat_map`] | records | any number for each |
+//! | [`split`], [`branch_of`] | records | those of a branch |
+//! | [`key_by`] | records | the same with a key, for those below |
+//! | [`union`] | several collections | the records of all |
 //!
-//! | operator | gives |
-//! |---|---|
-//! | [`dedup`], [`dedup_last`] | the first, the last record of each event id |
-//! | [`window()`] | an [`Aggregate`](aggregate::Aggregate) for each key and interval of event time, of any kind of [`Windows`] |
-//! | [`aggregate()`] | a running aggregate for each key |
-//! | [`fold`] | a running value for each key, by a closure |
-//! | [`sequence`] | records of a key that follow each other, as a [`Pattern`] says |
-//! | [`in_order`] | the records of a key by their own numbers, with gaps and repeats |
-//! | [`process`](process()) | what code of one's own gives, with state and timers for each key |
+//! The others keep state under a name, by key, and give what an epoch changed at its close. *Late* is what they refuse, which leaves by an output of
+//! its own. "Horizon" is how long an operator can correct what it has said ([`Graph::correct_for`](distributary_runtime::graph::Graph::correct_for)): state is kept as
+//! much longer. The plan shows it, and whether a retraction is subtracted (*linear*) or finds what it needs among records that are kept
+//! (*complete*). *n* are the records of a key that are kept.
 //!
-//! Some of these have two inputs, and give what records of both with the same key make together:
+//! | operator | gives | state, by key | late | a retraction | cost of a record |
+//! |---|---|---|---|---|---|
+//! | [`dedup`] | the first record of each id | the records of the id, for a time and the horizon | older than that | the next one follows | one look-up |
+//! | [`dedup_last`] | the last record of each id | the same | the same | the one before follows | log *n* |
+//! | [`window()`] of [`tumbling`], [`daily`], [`monthly`] | an [aggregate](aggregate) for each interval of event time | the aggregate's, until lateness and horizon are over | behind the lateness | as the aggregate says | one look-up |
+//! | [`window()`] of [`hopping`] | the same, of intervals that overlap | an aggregate's for each slice | the same, for each window | the same | one look-up; size / slide merges when a window ends |
+//! | [`window()`] of [`session`] | the same, of records that are near each other | an aggregate's for each time that can still part a session | farther back than gap and lateness | the session may fall apart | log *n* |
+//! | [`aggregate()`] | a running aggregate | the aggregate's, for ever | nothing | as the aggregate says | one look-up |
+//! | [`fold`] | a running value, by a closure | the value, for ever | nothing | the closure gets it | one look-up |
+//! | [`sequence`] | records that follow each other, as a [`Pattern`] says | all records, for the pattern's time, lateness and horizon | behind the lateness | matches go, others come | log *n* |
+//! | [`in_order`] | records by their own numbers; gaps, repeats | records that wait, and the horizon's | behind the wait | its place is a gap | *n* |
+//! | [`process`](process()) | what code of one's own gives, by state and timers | its own; by time also all records of lateness and horizon | behind the lateness | replayed ([`by_time`]), or told ([`as_they_come`]) | *n*, or one call |
 //!
-//! | operator | which records meet |
-//! |---|---|
-//! | [`join`] | all that stand: of two tables |
-//! | [`interval_join`], [`left_interval_join`] | those near in event time: of two streams |
-//! | [`window_join`] | those in the same window of event time: of two streams |
-//! | [`as_of_join`] | a record of a stream, and the version of a table at its time |
-//! | [`with_broadcast`] | a record of a stream, and all rules as of its epoch |
+//! With two inputs:
 //!
-//! What has to be derived again when rows change, of any number of inputs, is for differential dataflow:
+//! | operator | which records meet | state, by key | late | a retraction | cost of a record |
+//! |---|---|---|---|---|---|
+//! | [`join`] | all that stand: of two tables | all records of both, for ever | nothing | its pairs go | its pairs |
+//! | [`interval_join`] | those near in event time: of two streams | records as long as partners can come or go, and the horizon | behind the lateness | its pairs go | log *n* and its pairs |
+//! | [`left_interval_join`] | the same; a left one that meets none gives a result too | the same | the same | and who is left alone is told | the same |
+//! | [`window_join`] | those in the same window | records of open windows, and of the horizon | behind the lateness | its pairs go | log *n*; its pairs when the window ends |
+//! | [`as_of_join`] | a record of a stream, and the version of a table at its time | records and versions of lateness and horizon; the newest version for ever | behind the lateness | of a version: those that it was the version of get another | log *n* |
+//! | [`with_broadcast`] | a record of a stream, and all rules as of its epoch | all rules, with the versions of the horizon | behind the horizon | gives what was said | the closure |
 //!
-//! | operator | gives |
-//! |---|---|
-//! | [`view()`] | joins, the best of each key, counts, fixed points |
+//! What has to be derived again when rows change, of any number of inputs, is for differential dataflow; and two read what another pipeline writes, as changes,
+//! without what stands there twice:
 //!
-//! Two make records of a topic that another pipeline writes into changes, and drop what stands there twice:
-//!
-//! | operator | reads |
-//! |---|---|
-//! | [`in_sequence`] | the append form |
-//! | [`newest`] | the upsert form |
-//!
-//! All take retractions, and take back what they said before. What user code does not accept is a dead letter and
-//! leaves the state as it was.
+//! | operator | gives | state | late | a retraction | cost of a record |
+//! |---|---|---|---|---|---|
+//! | [`view()`] | joins, the best of each key, counts, fixed points | all rows of its inputs, and their arrangements in memory | nothing | is derived | as many rows as change |
+//! | [`in_sequence`] | the records of an append topic | a few bytes for each partition | nothing | is one | one look-up |
+//! | [`newest`] | the rows of an upsert topic, as they change | all rows | nothing | a tombstone takes its row back | one look-up |
 
 pub mod aggregate;
 mod answer;

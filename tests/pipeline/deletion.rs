@@ -219,8 +219,16 @@ fn what_is_forgotten_was_never_there() {
     }
 }
 
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(topic = "rates", id = "id", time = "at", no_personal_data)]
+struct Rate {
+    id: u64,
+    at: Timestamp,
+}
+
 #[job(team = "d")]
 fn counts(flow: &Flow) -> Result<()> {
+    flow.read::<Rate>()?.map(|rate| rate.id).to(topic("d.rates"));
     flow.read::<Login>()?.key_by(|_| "all".to_string()).aggregate("count", count()).to(upsert("d.count"));
     Ok(())
 }
@@ -233,6 +241,7 @@ fn login(id: u64, user: &str) -> Login {
 #[test]
 fn nothing_is_taken_back_twice_and_a_request_that_cannot_be_read_stops_nobody() {
     let mut t = TestJob::new(counts);
+    t.push(Rate { id: 1, at: Timestamp::EPOCH });
     t.push(login(1, "u1")).push(login(2, "u2")).push(login(3, "u1")).settle();
     let bad = NewRecord { partition: None, timestamp: WallTime(0), key: None, value: Some("{}".into()), headers: Vec::new() };
     t.push_raw(deletion::TOPIC, bad).delete("u1").delete("u1").delete("nobody");

@@ -79,15 +79,9 @@ impl<D: Data> Follower<D> {
         let watermarks = running.resume.iter().map(|(p, (_, w))| (*p, *w)).collect();
         let ahead = Ahead::default();
         let decode = decoder.decode.clone();
-        let deletions = match decoder.subject.is_some() {
-            true => {
-                let (bus, topic, reports, activator) =
-                    (running.bus.clone(), running.topic.clone(), reports.clone(), activator.clone());
-                let again = Again { bus, topic, source, decoder, delay_ms, takes_back, reports, activator };
-                Deletions::start(&running, again)
-            }
-            false => Deletions::none(),
-        };
+        let (bus, to, by, wake) = (running.bus.clone(), running.topic.clone(), reports.clone(), activator.clone());
+        let again = Again { bus, topic: to, source, decoder, delay_ms, takes_back, reports: by, activator: wake };
+        let deletions = Deletions::start(&running, again);
         let reader = Reader { running, source, decode, sender, activator, ahead: ahead.clone(), told_end: None };
         spawn("reader", &reports, move || reader.run());
         Self {

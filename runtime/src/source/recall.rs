@@ -75,7 +75,7 @@ pub(super) struct Deletions<D> {
 }
 
 impl<D: Data> Deletions<D> {
-    /// Of a source that requests have nothing to do with.
+    /// Before there are any.
     pub(super) fn none() -> Self {
         Self {
             again: None,
@@ -252,6 +252,9 @@ impl<D: Data> Recall<D> {
     /// Everything from the beginning on, for what a record has seen is what those before it have claimed.
     fn read(&self) -> Result<Vec<Recalled<D>>> {
         let Again { bus, topic, source, decoder, delay_ms, .. } = &self.again;
+        if decoder.subject.is_none() {
+            return Ok(Vec::new());
+        }
         let (mut at, upto) = self.span;
         let readable = bus.readable(topic.id)?.into_iter().find(|there| there.partition == self.partition);
         if let Some(there) = readable.filter(|there| at < there.log_start) {
