@@ -90,7 +90,7 @@ impl TestJob {
     pub fn with(job: Job, settings: Settings) -> Self {
         let clock = Arc::new(ManualClock::at(WallTime(0)));
         let bus = Arc::new(must(SqliteBus::in_memory(clock.clone())));
-        must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(deletion::TOPIC, 1) }));
+        must(bus.create_topic(&deletion::topic()));
         let mut memory = BTreeMap::new();
         let shared: Arc<dyn Bus> = bus.clone();
         let tier = |of: TierOf| {
@@ -143,8 +143,8 @@ impl TestJob {
 
     /// Publishes a request to delete.
     pub fn request(&mut self, request: &Request) -> &mut Self {
-        must(deletion::publish(&*self.bus, request, WallTime(self.clock_now())));
-        self
+        let record = must(request.record(WallTime(self.clock_now())));
+        self.push_raw(deletion::TOPIC, record)
     }
 
     /// Closes an epoch with everything published so far and moves the watermark to this point in event time, as if every

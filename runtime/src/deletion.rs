@@ -72,17 +72,22 @@ impl Cut {
     }
 }
 
-/// Publishes a request. Running pipelines bind it at once, the others when they start.
-///
-/// # Errors
-/// It names nobody, or the bus failed.
-pub fn publish(bus: &dyn Bus, request: &Request, at: WallTime) -> Result<Offset> {
-    if request.subjects.is_empty() {
-        return Err(Error::refused("a request to delete names no subject", "give it at least one"));
+/// The topic of requests as it is to be created: nothing of it may be lost.
+#[must_use]
+pub fn topic() -> TopicSpec {
+    TopicSpec { retention_ms: None, ..TopicSpec::new(TOPIC, 1) }
+}
+
+impl Request {
+    /// The record to be published to [`TOPIC`]. Running pipelines bind it at once, the others when they start.
+    ///
+    /// # Errors
+    /// It names nobody.
+    pub fn record(&self, at: WallTime) -> Result<NewRecord> {
+        if self.subjects.is_empty() {
+            return Err(Error::refused("a request to delete names no subject", "give it at least one"));
+        }
+        let value = serde_json::to_vec(self).unwrap_or_else(|_| unreachable!("a request is plain data"));
+        Ok(NewRecord { partition: Some(0), timestamp: at, key: None, value: Some(value.into()), headers: Vec::new() })
     }
-    let topic = crate::start::ensure(bus, &TopicSpec { retention_ms: None, ..TopicSpec::new(TOPIC, 1) })?;
-    let value = serde_json::to_vec(request).unwrap_or_else(|_| unreachable!("a request is plain data"));
-    let record = NewRecord { partition: Some(0), timestamp: at, key: None, value: Some(value.into()), headers: Vec::new() };
-    let placed = bus.produce(topic.id, vec![record])?;
-    Ok(placed.first().map_or(Offset(0), |(_, offset)| *offset))
 }

@@ -10,6 +10,7 @@ use distributary_connectors::sinks::memory::MemorySink;
 use distributary_connectors::sinks::topic::topic_sinks;
 use distributary_connectors::sqlite::{Durability, SqliteBus};
 use distributary_runtime::bus::{Bus, NewRecord, Offset, PartitionOffsets, Record, TopicId, TopicSpec};
+use distributary_runtime::deletion;
 use distributary_runtime::engine;
 use distributary_runtime::error::{Error, Result};
 use distributary_runtime::journal::{Entry, Fact, StartRequest};
@@ -162,7 +163,7 @@ impl Rig {
         let brokers = brokers()?;
         let alone = ON_KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
         let bus = KafkaBus::connect(KafkaSettings::new(brokers), Arc::new(SystemClock)).expect("a bus");
-        let of_ours = |name: &str| name == "payments" || name.starts_with("fraud.");
+        let of_ours = |name: &str| ["payments", deletion::TOPIC].contains(&name) || name.starts_with("fraud.");
         for topic in bus.topics().unwrap().into_iter().filter(|topic| of_ours(&topic.spec.name)) {
             bus.delete_topic(&topic.spec.name).unwrap();
         }
