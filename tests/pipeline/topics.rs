@@ -154,7 +154,7 @@ fn records_lost_to_retention_under_a_running_job_stop_it() {
         let running = rig.start(copies);
         rig.read("fraud.copies", 10);
         rig.bus.goes_away();
-        rig.bus.wait_failed(2);
+        rig.bus.wait_failed(20); // whoever else asks: by then the reader has too
         rig.publish("payments", payments(10..20));
         rig.loses_all("payments");
         rig.publish("payments", payments(20..30));
