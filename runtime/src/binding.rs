@@ -94,6 +94,12 @@ pub struct Feed {
 impl Feed {
     /// Requests to delete: no source of the plan reads them.
     pub const REQUESTS: Self = Self { source: u16::MAX, partition: SourcePartition::Control { partition: 0 } };
+
+    /// A partition of a topic, as a source reads it.
+    #[must_use]
+    pub fn bus(source: u16, topic: TopicId, partition: u32) -> Self {
+        Self { source, partition: SourcePartition::Bus { topic, partition } }
+    }
 }
 
 /// A piece of a source partition that a reader has delivered to its worker.

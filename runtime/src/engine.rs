@@ -117,14 +117,14 @@ pub fn run(
         end: entered.end,
     };
     let scribe = Scribe::start(writer, durable.clone(), &reports);
-    let requests = Requests::default();
-    let outstanding = match plan.sources().any(|source| source.has_subject) {
-        true => {
+    let requests = plan.is_about_somebody().then(Requests::default);
+    let outstanding = match requests.clone() {
+        Some(requests) => {
             let look_every = Duration::from_millis(settings.metadata_interval_ms);
-            let (bus, requests, reports) = (components.bus.clone(), requests.clone(), reports.clone());
+            let (bus, reports) = (components.bus.clone(), reports.clone());
             Listener { bus, requests, reports, look_every }.start()?
         }
-        false => Vec::new(),
+        None => Vec::new(),
     };
     let upkeep = Upkeep {
         pipeline: pipeline.name.clone(),
@@ -237,7 +237,7 @@ struct Shared {
     start: Epoch,
     positions: Positions,
     live: Positions,
-    requests: Requests,
+    requests: Option<Requests>,
     until: BTreeMap<Feed, Offset>,
     manifest: Option<Manifest>,
     lanes: Mutex<Vec<(String, u32, OpenLane)>>,

@@ -245,8 +245,14 @@ impl Plan {
         xxhash_rust::xxh3::xxh3_128(&text)
     }
 
-    /// Whether records come in that a request to delete may cover.
-    fn is_about_somebody(&self, node: &Node) -> bool {
+    /// Whether it reads events that a request to delete may cover.
+    #[must_use]
+    pub fn is_about_somebody(&self) -> bool {
+        self.sources().any(|source| source.has_subject)
+    }
+
+    /// Whether such events come to this node.
+    fn tells_of_somebody(&self, node: &Node) -> bool {
         let (mut ahead, mut seen) = (vec![node.id], BTreeSet::new());
         while let Some(node) = ahead.pop().and_then(|id| self.nodes.get(id as usize)) {
             if node.source.as_ref().is_some_and(|source| source.has_subject) {
@@ -290,7 +296,7 @@ impl Plan {
                 return Err(Error::refused(what, "give both the same columns, or each a table of its own"));
             }
         }
-        if let Some(node) = self.nodes.iter().find(|node| node.forgets_nobody() && self.is_about_somebody(node)) {
+        if let Some(node) = self.nodes.iter().find(|node| node.forgets_nobody() && self.tells_of_somebody(node)) {
             let what = format!(
                 "{} `{}` keeps what it would need to take a record back only until it is over: whoever is deleted later stays in what it says",
                 node.kind,

@@ -14,7 +14,7 @@ use crate::bus::{Record, TopicForm};
 use crate::graph::{Collection, Graph, Spec};
 use crate::plan::SourceNode;
 use crate::time::EventTime;
-use crate::update::{Data, DeadLetter, Update};
+use crate::update::{Data, DeadLetter, Diff, Update};
 use follower::Follower;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,6 +41,11 @@ impl<D> Clone for Decoder<D> {
     fn clone(&self) -> Self {
         Self { decode: self.decode.clone(), subject: self.subject.clone() }
     }
+}
+
+/// How many copies of its event a record brings, if a correction takes back what it corrects.
+fn diff(record: &Record, takes_back: bool) -> Diff {
+    if takes_back && record.is_retraction() { -1 } else { 1 }
 }
 
 /// What is read, and how.

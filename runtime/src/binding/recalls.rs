@@ -55,6 +55,16 @@ impl RecallFacts {
         }
     }
 
+    /// What one source has to know.
+    #[must_use]
+    pub fn of_source(&self, source: u16) -> Self {
+        let mut of = self.clone();
+        of.since.retain(|feed, _| feed.source == source);
+        of.lifts.retain(|feed, _| feed.source == source);
+        of.open.values_mut().for_each(|recall| recall.bound.retain(|feed, _| feed.source == source));
+        of
+    }
+
     /// Where the generation began to read a partition.
     #[must_use]
     pub fn since(&self, feed: Feed) -> Offset {

@@ -80,7 +80,7 @@ impl Worker for Place {
                 .collect(),
             requests: self.shared.requests.clone(),
             requests_upto: self.shared.positions.of(Feed::REQUESTS).resume,
-            recalls: self.shared.positions.recalls.clone(),
+            recalls: self.shared.positions.recalls.of_source(source),
             recalled: self.shared.live.feeds.iter().filter(|(f, _)| f.source == source).map(|(f, at)| (*f, at.resume)).collect(),
             worker: (self.index, self.peers),
             settings: self.shared.settings.clone(),

@@ -48,7 +48,8 @@ pub(super) struct Follower<D> {
     fetched: BTreeMap<u32, VecDeque<Cursor<D>>>,
     watermarks: BTreeMap<u32, Watermark>,
     work: VecDeque<Work>,
-    deletions: Deletions<D>,
+    /// What is to be done about requests to delete; nothing in a pipeline that reads of nobody.
+    deletions: Option<Deletions<D>>,
     raw: RawRecords,
     reports: Reports,
     /// The bus does not hold what a binding promises: nothing is emitted any more.
@@ -79,9 +80,12 @@ impl<D: Data> Follower<D> {
         let watermarks = running.resume.iter().map(|(p, (_, w))| (*p, *w)).collect();
         let ahead = Ahead::default();
         let decode = decoder.decode.clone();
-        let (bus, to, by, wake) = (running.bus.clone(), running.topic.clone(), reports.clone(), activator.clone());
-        let again = Again { bus, topic: to, source, decoder, delay_ms, takes_back, reports: by, activator: wake };
-        let deletions = Deletions::start(&running, again);
+        let deletions = running.requests.clone().map(|requests| {
+            let (bus, topic, reports, activator) =
+                (running.bus.clone(), running.topic.clone(), reports.clone(), activator.clone());
+            let again = Again { bus, topic, source, decoder, delay_ms, takes_back, reports, activator };
+            Deletions::start(&running, requests, again)
+        });
         let reader = Reader { running, source, decode, sender, activator, ahead: ahead.clone(), told_end: None };
         spawn("reader", &reports, move || reader.run());
         Self {
@@ -127,11 +131,13 @@ impl<D: Data> Follower<D> {
             self.fetched.entry(chunk.partition).or_default().push_back(cursor);
         }
         while let Some(mut work) = self.work.pop_front() {
-            if let Some(requests) = work.requests.take() {
-                self.deletions.hold(requests);
+            if let (Some(requests), Some(deletions)) = (work.requests.take(), &mut self.deletions) {
+                deletions.hold(requests);
             }
             for lift in work.lifts.drain(..) {
-                self.deletions.lifted(lift.feed.partition.number(), lift.to);
+                if let Some(deletions) = &mut self.deletions {
+                    deletions.lifted(lift);
+                }
                 let at = self.watermarks.entry(lift.feed.partition.number()).or_insert(EventTime::MIN);
                 *at = (*at).max(lift.to);
             }
@@ -139,8 +145,8 @@ impl<D: Data> Follower<D> {
                 if !self.take(work.epoch, range, found) {
                     break;
                 }
-                if let SourcePartition::Bus { partition, .. } = range.feed.partition {
-                    self.deletions.bound(partition, range.upto);
+                if let Some(deletions) = &mut self.deletions {
+                    deletions.bound(range);
                 }
                 if *found != range.records {
                     let (partition, upto) = (format!("{}[{}]", self.topic, range.feed.partition), range.upto);
@@ -177,10 +183,11 @@ impl<D: Data> Follower<D> {
             while let Some(record) = chunk.raw.records.get(chunk.next).filter(|r| r.offset < range.upto) {
                 let Some(decoded) = chunk.decoded.pop_front() else { unreachable!("a decoded result for each record") };
                 let origin = Origin::record(self.source, partition, record.offset.0);
-                let diff = if self.takes_back && record.is_retraction() { -1 } else { 1 };
+                let diff = super::diff(record, self.takes_back);
                 match decoded {
                     Ok((data, time)) => {
-                        match self.deletions.suppresses(record, &data, partition) {
+                        let suppresses = |of: &Deletions<D>| of.suppresses(record, &data, partition);
+                        match self.deletions.as_ref().map_or(Ok(false), suppresses) {
                             Ok(true) => {}
                             Ok(false) => self.updates.push((data, Stamp { origin, time, seen: *watermark }, diff)),
                             Err(cause) => self.dead.push(DeadLetter { origin, node: self.node, diff, cause }),
@@ -216,7 +223,8 @@ impl<D: Data> Follower<D> {
             originals.push(original);
             self.updates.push(update);
         };
-        let Some(records) = self.deletions.take(range.feed, range.upto, range.from, give) else { return false };
+        let deletions = self.deletions.as_ref();
+        let Some(records) = deletions.and_then(|of| of.take(range.feed, (range.from, range.upto), give)) else { return false };
         *found = records;
         if !originals.is_empty() {
             self.raw.add_recalled(self.source, partition, RawChunk { records: originals, last: Cell::new(Some(epoch)) });

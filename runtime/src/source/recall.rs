@@ -1,7 +1,7 @@
 //! What a follower does about requests to delete: it suppresses what they cover, and recalls what was bound before them.
 
 use super::{Decoder, SourcePartition};
-use crate::binding::{Delivered, Feed, RecallFacts, recalled};
+use crate::binding::{Delivered, Feed, Lift, Range, RecallFacts, recalled};
 use crate::bus::{Bus, BusError, Offset, Record, Topic};
 use crate::deletion::{Requests, Suppression};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::response::Response;
 use crate::source::running::RunningSource;
 use crate::threads::spawn;
 use crate::time::{EventTime, Watermark};
-use crate::update::{Data, Diff, Origin, Stamp, Update};
+use crate::update::{Data, Origin, Stamp, Update};
 use crate::user_code::catch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,10 +59,17 @@ struct Recalls<D> {
     records: VecDeque<Recalled<D>>,
 }
 
+/// Recalls that wait for their turn. One is done after the other, by one thread, which is there as long as there are any.
+type Waiting<D> = Arc<Mutex<Queue<D>>>;
+
+struct Queue<D> {
+    recalls: VecDeque<Recall<D>>,
+    is_worked: bool,
+}
+
 /// See the module.
 pub(super) struct Deletions<D> {
-    again: Option<Again<D>>,
-    topic: String,
+    again: Again<D>,
     requests: Requests,
     /// Those that hold now.
     suppression: Suppression,
@@ -71,90 +78,75 @@ pub(super) struct Deletions<D> {
     facts: RecallFacts,
     /// How much of a recall was bound before this incarnation.
     bound_before: BTreeMap<Feed, Offset>,
+    waiting: Waiting<D>,
     shelf: Shelf<D>,
 }
 
 impl<D: Data> Deletions<D> {
-    /// Before there are any.
-    pub(super) fn none() -> Self {
-        Self {
-            again: None,
-            topic: String::new(),
-            requests: Requests::default(),
-            suppression: Suppression::default(),
-            bound: BTreeMap::new(),
-            facts: RecallFacts::default(),
-            bound_before: BTreeMap::new(),
-            shelf: Shelf::default(),
-        }
-    }
-
     /// Goes on where the checkpoint stood: with recalls that were not complete.
-    pub(super) fn start(running: &RunningSource, again: Again<D>) -> Self {
-        let suppression = Suppression::of(running.requests.between(Offset(0), running.requests_upto));
-        let bound = running.resume.iter().filter(|(p, _)| running.owns(**p)).map(|(p, (at, _))| (*p, *at)).collect();
+    pub(super) fn start(running: &RunningSource, requests: Requests, again: Again<D>) -> Self {
+        let mine = |partition: u32| running.owns(partition);
         let mut deletions = Self {
-            topic: again.topic.spec.name.clone(),
-            requests: running.requests.clone(),
-            suppression,
-            bound,
+            suppression: Suppression::of(requests.between(Offset(0), running.requests_upto)),
+            requests,
+            bound: running.resume.iter().filter(|(p, _)| mine(**p)).map(|(p, (at, _))| (*p, *at)).collect(),
             facts: running.recalls.clone(),
             bound_before: running.recalled.clone(),
-            ..Self::none()
+            waiting: Arc::new(Mutex::new(Queue { recalls: VecDeque::new(), is_worked: false })),
+            shelf: Shelf::default(),
+            again,
         };
-        for (deletion, recall) in &running.recalls.open {
-            let mine =
-                recall.bound.iter().filter(|(feed, _)| feed.source == again.source && running.owns(feed.partition.number()));
-            let mine = mine.map(|(feed, upto)| (feed.partition.number(), *upto)).collect();
-            deletions.recall(&again, (Offset(u64::from(*deletion)), recall.upto), mine);
+        for (deletion, recall) in std::mem::take(&mut deletions.facts.open) {
+            let bound = recall.bound.iter().map(|(feed, upto)| (feed.partition.number(), *upto));
+            deletions.recall((Offset(u64::from(deletion)), recall.upto), bound.filter(|(p, _)| mine(*p)).collect());
         }
-        deletions.again = Some(again);
         deletions
     }
 
     /// Requests hold from here on. What was bound before them is recalled.
     pub(super) fn hold(&mut self, (from, upto): (Offset, Offset)) {
-        let Some(again) = self.again.clone() else { return };
         let bound = self.bound.iter().map(|(partition, at)| (*partition, *at));
-        let of = |partition| again.feed(partition);
-        let mine = bound.filter(|(partition, at)| *at > self.facts.since(of(*partition))).collect();
-        self.recall(&again, (from, upto), mine);
+        let is_read = |(partition, at): &(u32, Offset)| *at > self.facts.since(self.again.feed(*partition));
+        self.recall((from, upto), bound.filter(is_read).collect());
         self.suppression.add(self.requests.between(from, upto));
     }
 
-    fn recall(&mut self, again: &Again<D>, (from, upto): (Offset, Offset), partitions: BTreeMap<u32, Offset>) {
+    fn recall(&self, (from, upto): (Offset, Offset), partitions: Vec<(u32, Offset)>) {
         let deletion = from.0 as u32;
-        let earlier = Suppression::of(self.requests.between(Offset(0), from));
-        let now = Suppression::of(self.requests.between(from, upto));
-        for (partition, upto) in partitions {
-            let feed = again.feed(partition);
-            let bound_before = self.bound_before.get(&recalled(feed, deletion)).copied().unwrap_or(Offset(0));
-            let recall = Recall {
-                again: again.clone(),
+        let earlier = Arc::new(Suppression::of(self.requests.between(Offset(0), from)));
+        let now = Arc::new(Suppression::of(self.requests.between(from, upto)));
+        let recalls = partitions.into_iter().map(|(partition, upto)| {
+            let feed = self.again.feed(partition);
+            Recall {
+                again: self.again.clone(),
                 deletion,
                 partition,
                 span: (self.facts.since(feed), upto),
                 lifts: self.facts.lifts.get(&feed).cloned().unwrap_or_default(),
                 earlier: earlier.clone(),
                 now: now.clone(),
-                bound_before,
+                bound_before: self.bound_before.get(&recalled(feed, deletion)).copied().unwrap_or(Offset(0)),
                 shelf: self.shelf.clone(),
-            };
-            spawn("recall", &again.reports, move || recall.run());
+            }
+        });
+        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.recalls.extend(recalls);
+        if !queue.is_worked && !queue.recalls.is_empty() {
+            queue.is_worked = true;
+            let waiting = self.waiting.clone();
+            spawn("recall", &self.again.reports, move || work(&waiting));
         }
     }
 
     /// A partition is lifted in front of what an epoch binds of it.
-    pub(super) fn lifted(&mut self, partition: u32, to: Watermark) {
-        if let Some(again) = &self.again {
-            let at = self.bound.get(&partition).copied().unwrap_or(Offset(0));
-            self.facts.lifts.entry(again.feed(partition)).or_default().push((at, to));
-        }
+    pub(super) fn lifted(&mut self, lift: Lift) {
+        let at = self.bound.get(&lift.feed.partition.number()).copied().unwrap_or(Offset(0));
+        self.facts.lifts.entry(lift.feed).or_default().push((at, lift.to));
     }
 
-    pub(super) fn bound(&mut self, partition: u32, upto: Offset) {
-        if self.again.is_some() {
-            self.bound.insert(partition, upto);
+    pub(super) fn bound(&mut self, range: &Range) {
+        if let SourcePartition::Bus { partition, .. } = range.feed.partition {
+            self.bound.insert(partition, range.upto);
         }
     }
 
@@ -163,16 +155,11 @@ impl<D: Data> Deletions<D> {
     /// # Errors
     /// Its subject cannot be told.
     pub(super) fn suppresses(&self, record: &Record, data: &D, partition: u32) -> Result<bool, String> {
-        match &self.again {
-            Some(again) if !self.suppression.is_empty() => {
-                again.is_covered(&self.suppression, (&self.topic, partition), record, data)
-            }
-            _ => Ok(false),
-        }
+        if self.suppression.is_empty() { Ok(false) } else { self.again.is_covered(&self.suppression, partition, record, data) }
     }
 
-    /// Gives the recalled records of a range that are there, up to its end; how many, or `None` when they are still being read.
-    pub(super) fn take(&mut self, feed: Feed, upto: Offset, from: Offset, mut give: impl FnMut(Recalled<D>)) -> Option<u64> {
+    /// Gives the recalled records of a range; how many, or `None` when they are still being read.
+    pub(super) fn take(&self, feed: Feed, (from, upto): (Offset, Offset), mut give: impl FnMut(Recalled<D>)) -> Option<u64> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let recalls = shelf.get_mut(&feed)?;
         let mut found = 0;
@@ -193,18 +180,31 @@ impl<D: Data> Deletions<D> {
     }
 }
 
+/// Does one recall after the other, until none waits.
+fn work<D: Data>(waiting: &Waiting<D>) -> Result<()> {
+    loop {
+        let recall = {
+            let mut queue = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = queue.recalls.pop_front();
+            queue.is_worked = next.is_some();
+            next
+        };
+        match recall {
+            Some(recall) => recall.run()?,
+            None => return Ok(()),
+        }
+    }
+}
+
 impl<D: Data> Again<D> {
     fn feed(&self, partition: u32) -> Feed {
-        Feed { source: self.source, partition: SourcePartition::Bus { topic: self.topic.id, partition } }
+        Feed::bus(self.source, self.topic.id, partition)
     }
 
-    fn is_covered(&self, by: &Suppression, (topic, partition): (&str, u32), record: &Record, data: &D) -> Result<bool, String> {
+    fn is_covered(&self, by: &Suppression, partition: u32, record: &Record, data: &D) -> Result<bool, String> {
         let Some(subject_of) = self.decoder.subject.as_ref().filter(|_| !record.is_derived()) else { return Ok(false) };
+        let topic = &self.topic.spec.name;
         catch(|| subject_of(data).is_some_and(|subject| by.covers(&subject, topic, partition, record.offset)))
-    }
-
-    pub(super) fn diff(&self, record: &Record) -> Diff {
-        if self.takes_back && record.is_retraction() { -1 } else { 1 }
     }
 }
 
@@ -217,8 +217,8 @@ struct Recall<D> {
     span: (Offset, Offset),
     lifts: Vec<(Offset, Watermark)>,
     /// Requests before these: what they cover has been recalled, or never entered.
-    earlier: Suppression,
-    now: Suppression,
+    earlier: Arc<Suppression>,
+    now: Arc<Suppression>,
     bound_before: Offset,
     shelf: Shelf<D>,
 }
@@ -273,10 +273,10 @@ impl<D: Data> Recall<D> {
                     let Ok((data, time)) = (decoder.decode)(&record) else { continue };
                     let stamp = Stamp { origin: Origin::record(*source, self.partition, record.offset.0), time, seen };
                     seen = seen.max(time.minus_ms(*delay_ms));
-                    let place = (topic.spec.name.as_str(), self.partition);
-                    let is_covered = |by: &Suppression| self.again.is_covered(by, place, &record, &data).unwrap_or(false);
+                    // A record whose subject cannot be told is nobody's; behind a request it does not enter, but becomes a dead letter.
+                    let is_covered = |by| self.again.is_covered(by, self.partition, &record, &data).unwrap_or(false);
                     if is_covered(&self.now) && !is_covered(&self.earlier) {
-                        let diff = -self.again.diff(&record);
+                        let diff = -super::diff(&record, self.again.takes_back);
                         covered.push((record, (data, stamp, diff)));
                     }
                 }

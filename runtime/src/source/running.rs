@@ -1,6 +1,6 @@
 //! What a worker gives a source to run with.
 
-use crate::binding::{Feed, RecallFacts, SourcePartition};
+use crate::binding::{Feed, RecallFacts};
 use crate::bus::{Bus, Offset, Topic};
 use crate::deletion::Requests;
 use crate::report::Reports;
@@ -23,8 +23,8 @@ pub struct RunningSource {
     pub until: BTreeMap<u32, Offset>,
     /// This worker, and how many there are: partition p is followed by worker p % peers.
     pub worker: (usize, usize),
-    /// Requests to delete, as far as they are known.
-    pub(crate) requests: Requests,
+    /// Requests to delete, as far as they are known; nothing in a pipeline that reads of nobody.
+    pub(crate) requests: Option<Requests>,
     /// Those in front of this offset hold before the first epoch.
     pub(crate) requests_upto: Offset,
     /// What is to be known to recall what this source has brought, as of the first epoch.
@@ -40,7 +40,7 @@ pub struct RunningSource {
 impl RunningSource {
     /// A partition of the topic, as this source reads it.
     pub(super) fn feed(&self, source: u16, partition: u32) -> Feed {
-        Feed { source, partition: SourcePartition::Bus { topic: self.topic.id, partition } }
+        Feed::bus(source, self.topic.id, partition)
     }
 
     pub(super) fn owns(&self, partition: u32) -> bool {

@@ -24,7 +24,7 @@ pub fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallT
             Some(from) => bus.offsets_at(topic.id, from)?,
             None => bus.offsets(topic.id)?.into_iter().map(|at| (at.partition, at.log_start)).collect(),
         };
-        let feed = |partition| Feed { source: source.source, partition: SourcePartition::Bus { topic: topic.id, partition } };
+        let feed = |partition| Feed::bus(source.source, topic.id, partition);
         positions.extend(firsts.into_iter().map(|(partition, first)| (feed(partition), first)));
     }
     Ok(positions)
@@ -78,7 +78,7 @@ pub fn claims(bus: &dyn Bus, plan: &Plan, topics: &Topics, begins_at: &Positions
     let mut lifts = Vec::new();
     for source in plan.sources() {
         let Some(topic) = topics.get(&source.topic) else { continue };
-        let feed = |partition| Feed { source: source.source, partition: SourcePartition::Bus { topic: topic.id, partition } };
+        let feed = |partition| Feed::bus(source.source, topic.id, partition);
         let there = bus.offsets(topic.id)?;
         let resumes = there.iter().map(|at| (at, begins_at.of(feed(at.partition)).resume));
         let old: Vec<_> =

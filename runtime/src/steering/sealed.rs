@@ -52,7 +52,7 @@ impl Steering {
     fn source_ends(&self) -> Result<Vec<(Feed, Offset)>> {
         let bus = &self.begin.components.bus;
         let mut ends = Vec::new();
-        if self.begin.plan.sources().any(|source| source.has_subject)
+        if self.begin.plan.is_about_somebody()
             && let Some(topic) = bus.topic(deletion::TOPIC)?
         {
             ends.extend(bus.offsets(topic.id)?.into_iter().map(|at| (Feed::REQUESTS, at.end)));

@@ -50,7 +50,7 @@ fn follower(worker: (usize, usize)) -> (Follower<u64>, Sender<Chunk<u64>>, Recei
         fetched: BTreeMap::new(),
         watermarks: BTreeMap::new(),
         work: VecDeque::new(),
-        deletions: Deletions::none(),
+        deletions: None,
         raw: RawRecords::default(),
         reports,
         broken: false,
