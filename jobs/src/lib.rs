@@ -27,8 +27,8 @@ pub use distributary_operators::{
 pub use distributary_runtime::error::{Error, Result};
 pub use event::{AsSubject, AsTimestamp, Event, EventDescription};
 pub use flow::{
-    Calendar, Flow, Hopping, InOrder, Interval, KeyedStream, Pattern, Session, Stream, Tumbling, Turns, View, Windows,
-    as_they_come, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
+    Calendar, Flow, Hopping, InOrder, Interval, KeyedStream, Pattern, Service, Session, Stream, Tumbling, Turns, View, Windows,
+    as_they_come, ask, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
 };
 pub use job::Job;
 /// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.

@@ -33,6 +33,8 @@ use std::time::Duration;
 const STEP_MAX: Duration = Duration::from_secs(60);
 /// How often a waiting test looks whether the job has ended.
 const TURN: Duration = Duration::from_millis(20);
+/// How often a waiting test looks whether a question is answered.
+const ANSWER_TURN: Duration = Duration::from_millis(1);
 /// Partitions of the topics a test makes: more than one, so that order between keys is not taken for granted.
 const PARTITIONS: u32 = 2;
 
@@ -96,7 +98,7 @@ impl TestJob {
         let tier = |of: TierOf| {
             let pipeline = pipeline_with(of, RowKeys::Kept);
             let plan = must(engine::plan(&pipeline));
-            for source in plan.sources() {
+            for source in plan.sources().filter(|source| !source.is_answers) {
                 must(bus.create_topic(&TopicSpec { retention_ms: None, ..TopicSpec::new(source.topic.clone(), PARTITIONS) }));
             }
             let outside = plan.sinks().filter(|s| !matches!(s.target, SinkTarget::Topic { .. }));
@@ -150,14 +152,36 @@ impl TestJob {
     /// Closes an epoch with everything published so far and moves the watermark to this point in event time, as if every
     /// partition had claimed it. (`secs(20)` is twenty seconds after the epoch of 1970.)
     pub fn advance_to(&mut self, to: impl Into<Timestamp>) -> &mut Self {
+        // Whoever waits for an answer now has it before event time goes on.
+        if self.asks() {
+            self.settle();
+        }
         self.seal(EventTime::from(to.into()));
+        if self.asks() {
+            self.settle();
+        }
         self
     }
 
-    /// Closes an epoch with everything published so far.
+    /// Closes an epoch with everything published so far, and further ones until every question of a look-up is answered.
     pub fn settle(&mut self) -> &mut Self {
         self.seal(EventTime::MIN);
+        let began = monotonic();
+        while self.asks() && self.questions_waiting() > 0 {
+            assert!(began.elapsed() < STEP_MAX, "a question was not answered within {STEP_MAX:?}");
+            std::thread::park_timeout(ANSWER_TURN);
+            self.seal(EventTime::MIN);
+        }
         self
+    }
+
+    /// Whether the job has look-ups.
+    fn asks(&self) -> bool {
+        self.tiers.iter().flat_map(|tier| tier.plan.sources()).any(|source| source.is_answers)
+    }
+
+    fn questions_waiting(&self) -> u64 {
+        self.tiers.iter().filter_map(|tier| tier.running.as_ref()).map(|running| running.reports.questions_waiting()).sum()
     }
 
     /// The rows that stand in a sink now, corrections applied, by key and then value. Everything published so far is settled first.

@@ -30,7 +30,8 @@ pub mod header {
 
 /// Ends everything that was set aside in a sink: key and value are the original bytes, the rest stands in headers.
 ///
-/// A record that was made by an aggregation has no original: its dead letter has neither key nor value.
+/// A record that was made by an aggregation has no original: its dead letter has neither key nor value. Nor has one that was set aside in a
+/// later epoch than that which brought it; its headers say where it stands.
 pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: crate::sink::Guarantee) {
     let streams = std::mem::take(&mut *graph.shared().dead.borrow_mut());
     let sink = graph.plan().sinks().count() as u16;
@@ -63,12 +64,14 @@ pub fn end<'s>(graph: &Graph<'s>, target: SinkTarget, group: &str, guarantee: cr
                         text(header::OPERATOR, format!("{operator}#{}", letter.node)),
                     ];
                     let mut place = 0;
-                    if let (Some((source, partition, offset)), Some(original)) = (letter.origin.position(), &original) {
+                    if let Some((source, partition, offset)) = letter.origin.position() {
                         place = partition;
                         let topic = plan.sources().nth(usize::from(source)).map_or(String::new(), |s| s.topic.clone());
                         headers.push(text(header::TOPIC, topic));
                         headers.push(text(header::PARTITION, partition.to_string()));
                         headers.push(text(header::OFFSET, offset.to_string()));
+                    }
+                    if let Some(original) = &original {
                         headers.push(text(header::TIMESTAMP, original.timestamp.0.to_string()));
                     }
                     let (key, value) = original.map_or((None, None), |o| (o.key, o.value));

@@ -19,7 +19,7 @@ use crate::start::{self, Entered};
 use crate::state::{CheckpointStore, Manifest, ManifestHead};
 use crate::steering::Steering;
 use crate::testing::InMemory;
-use crate::time::{Epoch, monotonic};
+use crate::time::{Clock, Epoch, monotonic};
 use crate::upkeep::{Job, Upkeep};
 use crossbeam_channel::{Receiver, Sender};
 use place::Place;
@@ -93,7 +93,8 @@ pub fn run(
         Some(until) => {
             let ends = start::beginning(&*components.bus, &plan, &topics, Some(until))?;
             // What is bound is read again, wherever reading ends.
-            ends.into_iter().map(|(feed, end)| (feed, end.max(live.of(feed).resume))).collect()
+            let is_input = |feed: &Feed| !plan.reads_answers(feed.source);
+            ends.into_iter().filter(|(feed, _)| is_input(feed)).map(|(feed, end)| (feed, end.max(live.of(feed).resume))).collect()
         }
         None => BTreeMap::new(),
     };
@@ -174,6 +175,7 @@ pub fn run(
         pipeline: pipeline.clone(),
         settings: settings.clone(),
         bus: components.bus.clone(),
+        clock: components.clock.clone(),
         store: components.store.clone(),
         topics,
         plan,
@@ -231,6 +233,7 @@ struct Shared {
     pipeline: Pipeline,
     settings: Settings,
     bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
     store: CheckpointStore,
     topics: Topics,
     plan: Plan,

@@ -41,10 +41,12 @@ pub enum Step {
     JournalTruncate,
     /// Group offsets are published.
     GroupCommit,
+    /// Answers to the questions of a look-up are written down.
+    AnswerPublish,
 }
 
 impl Step {
-    /// Every durable step there is.
+    /// The durable steps of every pipeline. One with look-ups has [`Step::AnswerPublish`] as well.
     pub const ALL: [Self; 13] = [
         Self::TopicCreate,
         Self::JournalStart,
@@ -78,13 +80,14 @@ impl Step {
             Self::StateDelete => "state_delete",
             Self::JournalTruncate => "journal_truncate",
             Self::GroupCommit => "group_commit",
+            Self::AnswerPublish => "answer_publish",
         }
     }
 
     /// The step whose number stands in a phase file.
     #[must_use]
     pub fn from_phase(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| *s as u8 == byte & !RECOVERING)
+        Self::ALL.into_iter().chain([Self::AnswerPublish]).find(|s| *s as u8 == byte & !RECOVERING)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A job is a function over a [`Graph`]. It runs once without workers to give the plan, and once on each worker to give
 //! the dataflow: what is planned is what runs.
 
+use crate::asking::Asking;
 use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
 use crate::key::Key;
@@ -88,6 +89,8 @@ pub trait Worker {
     fn restore(&self, state: &StateNode, into: &mut dyn Snapshot) -> Result<()>;
     /// What a source reads here; `None` when the graph is only planned.
     fn source(&self, source: u16) -> Option<RunningSource>;
+    /// Where the questions go whose answers a source reads; `None` when nobody is asked.
+    fn asking(&self, source: u16) -> Option<Asking>;
     /// Partitions of a topic that a sink writes; 1 when the graph is only planned.
     fn partitions(&self, topic: &str) -> u32;
     /// The largest value a record of the bus may have, in bytes.

@@ -135,7 +135,7 @@ mod tests {
             sink: None,
         };
         let source = |(source, topic): (u16, &&str)| Node {
-            source: Some(SourceNode { source, topic: (*topic).into(), delay_ms: 0, has_subject: false }),
+            source: Some(SourceNode { source, topic: (*topic).into(), delay_ms: 0, has_subject: false, is_answers: false }),
             ..node.clone()
         };
         let state = |(name, types): &(&str, &str)| Node {

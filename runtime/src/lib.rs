@@ -30,6 +30,7 @@
 //! | [`journal`] | *pure*: entries, which of them count, how a start goes on; [`scribe`] writes it on its own thread |
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
 //! | [`deletion`] | requests to delete: what they cover is suppressed where it would enter, or recalled and enters turned round |
+//! | [`asking`] | look-ups: somebody outside is asked, and the answers enter like any other data |
 //! | [`operator`], [`input`] | the two shapes of an operator; what it takes: a collection, or several side by side |
 //! | [`view`] | the edge between collections and differential dataflow, and how its workers are set |
 //! | [`graph`], [`plan`], [`table`] | the dataflow while it is built; the plan as data, and the columns of its tables |
@@ -46,8 +47,10 @@
 //! upkeep. They talk through bounded queues; all news go to worker 0 through [`report`]. Worker 0 alone mints. Nothing here
 //! knows what a job looks like (`distributary`) or how a bus stores records (`distributary-connectors`).
 
+pub mod asking;
 pub mod binding;
 pub mod blocked;
+pub mod blocking;
 pub mod bus;
 pub mod checkpoint;
 pub mod dead_letters;

@@ -5,7 +5,7 @@ use crate::binding::{Binding, Control, Delivered, Feed, Lift, PartitionPosition,
 use crate::bus::Offset;
 use crate::settings::{IdleWatermark, Settings};
 use crate::time::{Epoch, EventTime, WallTime, Watermark};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How old the evidence that a partition is drained may be: readers repeat it at least every second.
@@ -43,6 +43,19 @@ pub struct Minter {
     /// Closed but not yet made visible by every lane.
     in_flight: VecDeque<(Epoch, u64)>,
     in_flight_bytes: u64,
+    /// Sources that tell nothing of event time: answers to questions.
+    answers: BTreeSet<u16>,
+    intake: Intake,
+}
+
+/// What an epoch may take. Requests to delete may always come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intake {
+    /// All that waits.
+    #[default]
+    All,
+    /// Only answers: as many questions wait as may.
+    Answers,
 }
 
 impl Minter {
@@ -61,7 +74,20 @@ impl Minter {
             drained: BTreeMap::new(),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            answers: BTreeSet::new(),
+            intake: Intake::All,
         }
+    }
+
+    /// These sources read answers to questions.
+    #[must_use]
+    pub fn with_answers(self, sources: impl IntoIterator<Item = u16>) -> Self {
+        Self { answers: sources.into_iter().collect(), ..self }
+    }
+
+    /// What is taken from now on.
+    pub fn allow(&mut self, intake: Intake) {
+        self.intake = intake;
     }
 
     /// The sum of everything minted.
@@ -81,10 +107,24 @@ impl Minter {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let held_up = |of: &Waiting| of.bytes >= self.settings.read_ahead_bytes;
-        self.has_requests()
-            || self.waiting_records >= self.settings.epoch_records_max
+        let is_full = self.waiting_records >= self.settings.epoch_records_max
             || self.waiting_bytes >= self.settings.epoch_bytes_max
-            || self.waiting.values().any(held_up)
+            || self.waiting.values().any(held_up);
+        self.has_requests() || (is_full && self.intake == Intake::All)
+    }
+
+    /// Whether something waits that may be taken.
+    fn has_some(&self) -> bool {
+        let is_some = |(feed, of): (&Feed, &Waiting)| !of.pieces.is_empty() && self.takes(*feed);
+        self.waiting_records > 0 && (self.intake == Intake::All || self.waiting.iter().any(is_some))
+    }
+
+    fn takes(&self, feed: Feed) -> bool {
+        self.intake == Intake::All || feed == Feed::REQUESTS || self.answers.contains(&feed.source)
+    }
+
+    fn has_event_time(&self, feed: Feed) -> bool {
+        feed.partition.has_event_time() && !self.answers.contains(&feed.source)
     }
 
     fn has_requests(&self) -> bool {
@@ -172,7 +212,7 @@ impl Minter {
         if !self.has_room() {
             return Turn::Wait(idle);
         }
-        let due = if self.waiting_records == 0 { idle } else { interval };
+        let due = if self.has_some() { interval } else { idle };
         if self.is_full() || elapsed >= due { Turn::Mint } else { Turn::Wait(due - elapsed) }
     }
 
@@ -182,8 +222,8 @@ impl Minter {
     pub fn mint(&mut self, now: WallTime, monotonic: Duration, controls: Vec<Control>, floor: Watermark) -> Binding {
         let before = self.positions.watermark();
         let (ranges, bytes) = self.take_ranges();
-        let behind = |r: &&Range| r.feed.partition.has_event_time() && self.positions.of(r.feed).watermark < before;
-        let lifts = ranges.iter().filter(behind).map(|r| Lift { feed: r.feed, to: before });
+        let behind = |r: &&Range| self.has_event_time(r.feed) && self.positions.of(r.feed).watermark < before;
+        let lifts: Vec<_> = ranges.iter().filter(behind).map(|r| Lift { feed: r.feed, to: before }).collect();
         let mut binding = Binding {
             epoch: self.positions.epoch.next(),
             closed_at: WallTime(now.0.max(self.positions.closed_at.0 + 1)),
@@ -205,9 +245,14 @@ impl Minter {
     fn take_ranges(&mut self) -> (Vec<Range>, u64) {
         let mut ranges: BTreeMap<Feed, Range> = BTreeMap::new();
         let (mut records, mut bytes) = (0, 0);
-        let only_requests = self.has_requests();
-        while self.waiting_records > 0 && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
-            for (feed, waiting) in self.waiting.iter_mut().filter(|(feed, _)| !only_requests || **feed == Feed::REQUESTS) {
+        let (only_requests, intake, answers) = (self.has_requests(), self.intake, self.answers.clone());
+        let takes = |feed: &Feed| match (only_requests, intake) {
+            (true, _) => *feed == Feed::REQUESTS,
+            (false, Intake::All) => true,
+            (false, Intake::Answers) => answers.contains(&feed.source),
+        };
+        while self.has_some() && records < self.settings.epoch_records_max && bytes < self.settings.epoch_bytes_max {
+            for (feed, waiting) in self.waiting.iter_mut().filter(|(feed, _)| takes(feed)) {
                 let Some(piece) = waiting.pieces.pop_front() else { continue };
                 // What lies between them, a reader has passed over: nobody may see it.
                 let from = self.positions.of(*feed).resume.min(piece.from);
@@ -234,7 +279,7 @@ impl Minter {
     fn claim(&self, closed_at: WallTime, monotonic: Duration) -> Watermark {
         let quiet_ms =
             |at: &PartitionPosition| closed_at.0.saturating_sub(at.last_data_at.0) - self.settings.idle_after_ms as i64;
-        let timed = self.positions.feeds.iter().filter(|(feed, _)| feed.partition.has_event_time());
+        let timed = self.positions.feeds.iter().filter(|(feed, _)| self.has_event_time(**feed));
         let busy = timed.filter(|(feed, at)| !(quiet_ms(at) >= 0 && self.seen_drained(feed, monotonic)));
         let least = busy.map(|(_, at)| at.watermark).min();
         // Event time went on as the clock did before the silence, and is taken to do so in it. Who has never brought any tells nothing.

@@ -71,6 +71,10 @@ pub struct SourceNode {
     /// Whether its events are about somebody, whom a request to delete may name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_subject: bool,
+    /// Whether it reads the answers to what the pipeline itself has asked (see [`crate::asking`]): the topic is its own, and tells nothing of
+    /// event time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_answers: bool,
 }
 
 /// A sink.
@@ -249,6 +253,12 @@ impl Plan {
     #[must_use]
     pub fn is_about_somebody(&self) -> bool {
         self.sources().any(|source| source.has_subject)
+    }
+
+    /// Whether a source reads the answers to questions of the pipeline's own.
+    #[must_use]
+    pub fn reads_answers(&self, source: u16) -> bool {
+        self.sources().nth(usize::from(source)).is_some_and(|source| source.is_answers)
     }
 
     /// Whether such events come to this node.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::state::Written;
 use crate::time::{Epoch, Watermark};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
@@ -112,6 +112,8 @@ pub struct Reports {
     minter: Arc<OnceLock<Thread>>,
     workers: Arc<Mutex<Vec<Thread>>>,
     halted: Arc<AtomicBool>,
+    /// Questions that records wait for the answers to.
+    questions: Arc<AtomicI64>,
 }
 
 impl Reports {
@@ -119,7 +121,10 @@ impl Reports {
     #[must_use]
     pub fn new() -> (Self, Receiver<Report>) {
         let (sender, receiver) = bounded(WAITING_MAX);
-        (Self { sender, minter: Arc::default(), workers: Arc::default(), halted: Arc::default() }, receiver)
+        (
+            Self { sender, minter: Arc::default(), workers: Arc::default(), halted: Arc::default(), questions: Arc::default() },
+            receiver,
+        )
     }
 
     /// The calling thread is the one that reads: it is woken at each report.
@@ -152,6 +157,17 @@ impl Reports {
             }
             Ok(()) | Err(TrySendError::Disconnected(_)) => self.wake(),
         }
+    }
+
+    /// So many more questions wait for an answer, or (negative) fewer.
+    pub(crate) fn questions(&self, change: i64) {
+        self.questions.fetch_add(change, Ordering::SeqCst);
+    }
+
+    /// Questions that records wait for the answers to, as of the epochs that operators have closed.
+    #[must_use]
+    pub fn questions_waiting(&self) -> u64 {
+        self.questions.load(Ordering::SeqCst).max(0) as u64
     }
 
     /// Ends the pipeline: every thread stops at its next turn.

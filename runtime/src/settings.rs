@@ -47,6 +47,8 @@ pub struct Settings {
     pub epochs_in_flight_max: u64,
     /// So many bytes of input may be on their way to the sinks; then reading waits. Bounds memory together with state.
     pub bytes_in_flight_max: u64,
+    /// So many questions of look-ups may wait for an answer; then reading waits. Raise it for a service that takes long.
+    pub questions_max: u64,
     /// How often state is saved. Shorter: faster restart, more writes.
     pub checkpoint_interval_ms: u64,
     /// A partition that is known to be drained for so long no longer holds the watermark back. Raise it when a quiet
@@ -182,6 +184,7 @@ impl Default for Settings {
             epoch_bytes_max: 4 * MIB,
             epochs_in_flight_max: 64,
             bytes_in_flight_max: 16 * MIB,
+            questions_max: 10_000,
             checkpoint_interval_ms: 10_000,
             idle_after_ms: 5_000,
             idle_watermark: IdleWatermark::Hold,
@@ -214,13 +217,14 @@ impl Default for Settings {
 pub(crate) const EPOCHS_IN_FLIGHT_LIMIT: u64 = 2_048;
 
 /// What a number may be. The upper bounds only catch a wrong unit.
-const RANGES: [(&str, u64, u64); 14] = [
+const RANGES: [(&str, u64, u64); 15] = [
     ("epoch_interval_ms", 1, DAY_MS),
     ("idle_epoch_ms", 1, DAY_MS),
     ("epoch_records_max", 1, 100_000_000),
     ("epoch_bytes_max", 1, 64 * 1024 * MIB),
     ("epochs_in_flight_max", 1, EPOCHS_IN_FLIGHT_LIMIT),
     ("bytes_in_flight_max", 1, 1024 * 1024 * MIB),
+    ("questions_max", 1, 100_000_000),
     ("checkpoint_interval_ms", 1, DAY_MS),
     ("idle_after_ms", 1, DAY_MS),
     ("read_ahead_bytes", 1, 1024 * MIB),

@@ -9,10 +9,12 @@ mod reader;
 mod recall;
 pub mod running;
 
+use crate::asking::{Questions, Service};
 use crate::binding::SourcePartition;
 use crate::bus::{Record, TopicForm};
 use crate::graph::{Collection, Graph, Spec};
-use crate::plan::SourceNode;
+use crate::key::{self, Key};
+use crate::plan::{NodeId, SourceNode};
 use crate::time::EventTime;
 use crate::update::{Data, DeadLetter, Diff, Update};
 use follower::Follower;
@@ -65,10 +67,45 @@ pub struct Reading<'a> {
 
 /// Reads a topic. Every record becomes an update, or a dead letter with its cause.
 pub fn read<'s, D: Data>(graph: &Graph<'s>, reading: Reading<'_>, decoder: Decoder<D>) -> Collection<'s, D> {
-    let Reading { topic, form, delay_ms, takes_back, detail } = reading;
-    let source = graph.plan().sources().count() as u16;
-    let node = SourceNode { source, topic: topic.into(), delay_ms, has_subject: decoder.subject.is_some() };
+    let Reading { topic, delay_ms, detail, .. } = reading;
+    let (source, has_subject) = (graph.plan().sources().count() as u16, decoder.subject.is_some());
+    let node = SourceNode { source, topic: topic.into(), delay_ms, has_subject, is_answers: false };
     let node = graph.add(Spec::new("source", detail), &[], Some(node), None);
+    follow(graph, reading, (source, node), decoder)
+}
+
+/// Asks a service, and reads what it answers from a topic of the pipeline's own. What begins to wait is said by [`Questions::close`].
+///
+/// A record that is no answer becomes a dead letter.
+pub fn answers<'s, Q: Key, A: Data>(
+    graph: &Graph<'s>,
+    topic: &str,
+    service: &Service<Q, A>,
+) -> (Collection<'s, Answered<Q, A>>, Questions<Q>) {
+    let source = graph.plan().sources().count() as u16;
+    let node = SourceNode { source, topic: topic.into(), delay_ms: 0, has_subject: false, is_answers: true };
+    let node = graph.add(Spec::new("answers", format!("to {}", std::any::type_name::<Q>())), &[], Some(node), None);
+    let reading = Reading { topic, form: TopicForm::Append, delay_ms: 0, takes_back: false, detail: "" };
+    let decode = |record: &Record| {
+        let (Some(question), Some(answer)) = (&record.key, &record.value) else { return Err("not an answer".to_string()) };
+        let both = key::decode::<Q>(question).and_then(|question| Ok((question, key::decode::<Result<A, String>>(answer)?)));
+        Ok((both.map_err(|e| format!("not an answer: {e}"))?, EventTime::MIN))
+    };
+    let answers = follow(graph, reading, (source, node), Decoder { decode: Arc::new(decode), subject: None });
+    let asking = graph.shared().worker.asking(source);
+    (answers, asking.map_or_else(Questions::to_nobody, |asking| Questions::to(service, asking)))
+}
+
+/// A question and its answer, or why there is none.
+pub type Answered<Q, A> = (Q, Result<A, String>);
+
+fn follow<'s, D: Data>(
+    graph: &Graph<'s>,
+    reading: Reading<'_>,
+    (source, node): (u16, NodeId),
+    decoder: Decoder<D>,
+) -> Collection<'s, D> {
+    let Reading { topic, form, delay_ms, takes_back, .. } = reading;
     let scope = graph.scope();
     let mut builder = OperatorBuilder::new("source".into(), scope);
     let address = builder.operator_info().address.to_vec();

@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::journal::{Checkpoint, Fact};
 use crate::layout::Layout;
 use crate::metrics::PartitionMetrics;
-use crate::minter::{Minter, Turn};
+use crate::minter::{Intake, Minter, Turn};
 use crate::pipeline::{Components, Minting};
 use crate::plan::Plan;
 use crate::report::{Command, Done, Report, Reports};
@@ -114,7 +114,8 @@ impl Steering {
     pub fn new(mut begin: Begin) -> Self {
         let delays: Vec<i64> = begin.plan.sources().map(|s| s.delay_ms).collect();
         let claims = std::mem::take(&mut begin.claims);
-        let mut minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone(), claims);
+        let answers: Vec<u16> = begin.plan.sources().filter(|s| s.is_answers).map(|s| s.source).collect();
+        let mut minter = Minter::new(begin.settings.clone(), delays.clone(), begin.live.clone(), claims).with_answers(answers);
         std::mem::take(&mut begin.outstanding).into_iter().for_each(|piece| minter.delivered(piece));
         let snapshots = begin.plan.states().count() * begin.settings.workers.max(1) as usize;
         let kept = std::mem::take(&mut begin.kept);
@@ -236,6 +237,8 @@ impl Steering {
             failpoint::set_recovering(false);
             self.begin.components.metrics.recovery_seconds.set(self.begin.began.elapsed().as_secs_f64());
         }
+        let is_asking = self.begin.reports.questions_waiting() >= self.begin.settings.questions_max;
+        self.minter.allow(if is_asking { Intake::Answers } else { Intake::All });
         if self.has_read_all() {
             self.stopping.get_or_insert(None);
         }
@@ -266,8 +269,12 @@ impl Steering {
         binding
     }
 
-    /// Whether this incarnation reads up to a place, and all that is in front of it is bound.
+    /// Whether this incarnation reads up to a place, and all that is in front of it is bound, and nothing waits for an answer.
     fn has_read_all(&self) -> bool {
+        let asks = self.begin.plan.sources().any(|source| source.is_answers);
+        if asks && (self.minter.in_flight().0 > 0 || self.begin.reports.questions_waiting() > 0) {
+            return false;
+        }
         let is_read = |feed: Feed| self.minter.passed(feed, self.minter.positions().of(feed).resume);
         !self.begin.until.is_empty() && self.begin.until.iter().all(|(feed, until)| is_read(*feed) >= *until)
     }

@@ -1,5 +1,6 @@
 //! Runs one operator, or a few, over given epochs without a bus: for doctests, property tests and measurements of operators.
 
+use crate::asking::Asking;
 use crate::binding::{Binding, BindingLog, Control, Feed, Range, SourcePartition};
 use crate::bus::{Offset, TopicId};
 use crate::error::Result;
@@ -367,6 +368,9 @@ impl Worker for InMemory {
         Ok(())
     }
     fn source(&self, _: u16) -> Option<RunningSource> {
+        None
+    }
+    fn asking(&self, _: u16) -> Option<Asking> {
         None
     }
     fn partitions(&self, _: &str) -> u32 {

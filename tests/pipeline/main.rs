@@ -10,6 +10,7 @@ mod clients;
 mod cookbook;
 mod deletion;
 mod holes;
+mod look_up;
 mod nexmark;
 mod outages;
 mod poison;

@@ -10,6 +10,14 @@ use std::rc::Rc;
 /// records.
 const RESULTS_TAKEN_BACK_MS: i64 = 24 * 3_600_000;
 
+/// How long what was said of such records can be taken back.
+pub(super) fn taken_back(kind: Kind) -> TakenBack {
+    match kind {
+        Kind::Stream => TakenBack::Within(RESULTS_TAKEN_BACK_MS),
+        Kind::Table => TakenBack::AtAnyTime,
+    }
+}
+
 impl<'s, D: Data> Stream<'s, D> {
     /// What `f` makes of every record under the rules that hold when it comes: a small keyed stream, of which every worker has all rows.
     /// Of several records of a key the newest one is the rule. Rules are data: they change without a new version of the job,
@@ -53,10 +61,7 @@ impl<'s, D: Data> Stream<'s, D> {
         f: impl Fn(&D, &Rules<'_, R, T>) -> O + 'static,
     ) -> Stream<'s, O> {
         let (name, rules) = (name.to_string(), rules.collection.clone());
-        let taken_back = match self.kind {
-            Kind::Stream => TakenBack::Within(RESULTS_TAKEN_BACK_MS),
-            Kind::Table => TakenBack::AtAnyTime,
-        };
+        let taken_back = taken_back(self.kind);
         self.with(move |flow, input| {
             let outputs = operators::with_broadcast(&flow.graph, input, &rules, &name, taken_back, f);
             let late = operators::key_by(&flow.graph, &outputs.late, |_| ());

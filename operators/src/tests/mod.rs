@@ -11,6 +11,7 @@ mod interval_join;
 mod join;
 mod joined;
 mod kept;
+mod look_up;
 mod process;
 mod restart;
 mod running;

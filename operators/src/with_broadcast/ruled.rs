@@ -23,7 +23,7 @@ pub enum TakenBack {
 }
 
 impl TakenBack {
-    pub(super) fn describe(self) -> String {
+    pub(crate) fn describe(self) -> String {
         match self {
             Self::Within(ms) => format!("results taken back within {ms} ms"),
             Self::AtAnyTime => "taken back at any time".into(),

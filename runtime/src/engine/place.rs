@@ -1,6 +1,7 @@
 //! What a graph asks of the worker that runs it: its sources, its share of the saved state, its lanes.
 
 use super::Shared;
+use crate::asking::Asking;
 use crate::binding::{Feed, PartitionPosition, Positions};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Worker};
@@ -84,6 +85,18 @@ impl Worker for Place {
             recalled: self.shared.live.feeds.iter().filter(|(f, _)| f.source == source).map(|(f, at)| (*f, at.resume)).collect(),
             worker: (self.index, self.peers),
             settings: self.shared.settings.clone(),
+            reports: self.shared.reports.clone(),
+        })
+    }
+
+    fn asking(&self, source: u16) -> Option<Asking> {
+        let node = self.shared.plan.sources().nth(usize::from(source))?;
+        Some(Asking {
+            bus: self.shared.bus.clone(),
+            topic: self.shared.topics.get(&node.topic)?.clone(),
+            clock: self.shared.clock.clone(),
+            bound: self.shared.live.epoch,
+            peers: self.peers,
             reports: self.shared.reports.clone(),
         })
     }

@@ -21,6 +21,8 @@ pub fn beginning(bus: &dyn Bus, plan: &Plan, topics: &Topics, from: Option<WallT
     for source in plan.sources() {
         let Some(topic) = topics.get(&source.topic) else { continue };
         let firsts = match from {
+            // What another generation has asked was for its records.
+            _ if source.is_answers => bus.offsets(topic.id)?.into_iter().map(|at| (at.partition, at.end)).collect(),
             Some(from) => bus.offsets_at(topic.id, from)?,
             None => bus.offsets(topic.id)?.into_iter().map(|at| (at.partition, at.log_start)).collect(),
         };

@@ -7,13 +7,19 @@ use crate::layout::{Layout, Output};
 use crate::pipeline::Topics;
 use crate::plan::{Plan, SinkNode, SinkTarget};
 
-/// Finds what the plan reads.
+/// Finds what the plan reads. What it reads of its own, it makes.
 ///
 /// # Errors
-/// A source topic does not exist.
+/// A source topic does not exist, or the bus refused.
 pub fn sources(bus: &dyn Bus, plan: &Plan) -> Result<Topics> {
     let find = |name: &String| bus.topic(name)?.ok_or_else(|| BusError::NoTopic(name.clone()));
-    Ok(plan.sources().map(|s| Ok((s.topic.clone(), find(&s.topic)?))).collect::<Result<_, BusError>>()?)
+    let inputs = plan.sources().filter(|s| !s.is_answers);
+    let mut topics: Topics = inputs.map(|s| Ok((s.topic.clone(), find(&s.topic)?))).collect::<Result<_, BusError>>()?;
+    let partitions = topics.values().map(|t| t.spec.partitions).max().unwrap_or(1);
+    for source in plan.sources().filter(|s| s.is_answers) {
+        topics.insert(source.topic.clone(), ensure(bus, &TopicSpec::new(source.topic.clone(), partitions))?);
+    }
+    Ok(topics)
 }
 
 /// Adds what the plan writes: in a generation that goes on, the topics that hold its results already. What is missing and new to

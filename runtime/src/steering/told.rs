@@ -59,6 +59,7 @@ impl Steering {
     pub(super) fn status(&self) -> Status {
         let positions = self.minter.positions();
         let timed = positions.feeds.iter().filter(|(feed, _)| feed.partition.has_event_time());
+        let timed = timed.filter(|(feed, _)| !self.begin.plan.reads_answers(feed.source));
         let slowest = timed.min_by_key(|(_, at)| at.watermark).map(|(feed, _)| self.name_of(*feed));
         Status {
             pipeline: self.begin.pipeline.clone(),
