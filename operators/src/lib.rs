@@ -15,6 +15,7 @@
 //! | [`filter_map`] | records | another one for some |
 //! | [`flat_map`], [`try_flat_map`] | records | any number for each |
 //! | [`split`], [`branch_of`] | records | those of a branch |
+//! | [`map_blocking`] | records with a key | one for each, by a call that takes long, at the close of the epoch |
 //! | [`key_by`] | records | the same with a key, for those below |
 //! | [`union`] | several collections | the records of all |
 //!
@@ -45,6 +46,7 @@
 //! | [`left_interval_join`] | the same; a left one that meets none gives a result too | the same | the same | and who is left alone is told | the same |
 //! | [`window_join`] | those in the same window | records of open windows, and of the horizon | behind the lateness | its pairs go | log *n*; its pairs when the window ends |
 //! | [`as_of_join`] | a record of a stream, and the version of a table at its time | records and versions of lateness and horizon; the newest version for ever | behind the lateness | of a version: those that it was the version of get another | log *n* |
+//! | [`look_up()`] | a record of a stream, and the answer of a service to its key | records that wait, answers of the horizon | nothing | gives what was said | one look-up; one question |
 //! | [`with_broadcast`] | a record of a stream, and all rules as of its epoch | all rules, with the versions of the horizon | behind the horizon | gives what was said | the closure |
 //!
 //! What has to be derived again when rows change, of any number of inputs, is for differential dataflow; and two read what another pipeline writes, as changes,

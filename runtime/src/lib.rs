@@ -31,7 +31,7 @@
 //! | [`source`] | reader threads prefetch and decode, followers emit exactly what a binding assigns: live and replay alike |
 //! | [`deletion`] | requests to delete: what they cover is suppressed where it would enter, or recalled and enters turned round |
 //! | [`asking`] | look-ups: somebody outside is asked, and the answers enter like any other data |
-//! | [`operator`], [`input`] | the two shapes of an operator; what it takes: a collection, or several side by side |
+//! | [`operator`], [`blocking`], [`input`] | the shapes of an operator; what it takes: a collection, or several side by side |
 //! | [`view`] | the edge between collections and differential dataflow, and how its workers are set |
 //! | [`graph`], [`plan`], [`table`] | the dataflow while it is built; the plan as data, and the columns of its tables |
 //! | [`sink`], [`output`], [`lanes`], [`dead_letters`] | encoding, gathering, committing runs of epochs; *pure*: what a lane does next |
@@ -44,7 +44,7 @@
 //! | [`testing`] | runs operators over given epochs, without a bus |
 //!
 //! Threads of a pipeline: its workers, one reader for each source and worker, one committer for each lane, the scribe and the
-//! upkeep. They talk through bounded queues; all news go to worker 0 through [`report`]. Worker 0 alone mints. Nothing here
+//! upkeep; those that ask services, and those of calls that take long ([`blocking`]). They talk through bounded queues; all news go to worker 0 through [`report`]. Worker 0 alone mints. Nothing here
 //! knows what a job looks like (`distributary`) or how a bus stores records (`distributary-connectors`).
 
 pub mod asking;

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub epoch_durable: Gauge,
     /// Bytes of input that no sink has acknowledged yet.
     pub in_flight_bytes: Gauge,
+    /// Questions of look-ups that records wait for the answers to.
+    pub questions_waiting: Gauge,
     /// The pipeline's watermark, in milliseconds since the Unix epoch.
     pub watermark_ms: Gauge,
     /// The epoch of the newest checkpoint.
@@ -104,6 +106,7 @@ impl Metrics {
             epoch_minted: r.add("epoch_minted", "Newest minted epoch", Gauge::default()),
             epoch_durable: r.add("epoch_durable", "Newest epoch with a durable binding", Gauge::default()),
             in_flight_bytes: r.add_in(Unit::Bytes, "records_in_flight", "Input not yet acknowledged", Gauge::default()),
+            questions_waiting: r.add("questions_waiting", "Questions of look-ups without an answer", Gauge::default()),
             watermark_ms: r.add("watermark_ms", "Watermark, milliseconds since 1970", Gauge::default()),
             checkpoint_epoch: r.add("checkpoint_epoch", "Epoch of the newest checkpoint", Gauge::default()),
             checkpoint_bytes: r.add_in(Unit::Bytes, "checkpoint", "Written for checkpoints", Counter::default()),
@@ -212,6 +215,7 @@ mod tests {
         lane.epoch_committed.set(8);
         lane.commit_seconds.observe(0.002);
         shared.in_flight_bytes.set(10);
+        shared.questions_waiting.set(3);
         shared.checkpoint_bytes.inc_by(11);
         shared.checkpoint_seconds.observe(1.5);
         shared.recovery_seconds.set(0.25);
@@ -228,6 +232,7 @@ mod tests {
             ("epoch_minted", "", "0"),
             ("epoch_durable", "", "0"),
             ("records_in_flight_bytes", "", "10"),
+            ("questions_waiting", "", "3"),
             ("watermark_ms", "", "0"),
             ("checkpoint_epoch", "", "0"),
             ("checkpoint_bytes_total", "", "11"),

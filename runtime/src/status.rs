@@ -24,6 +24,9 @@ pub struct Status {
     pub in_flight: (usize, u64),
     /// Whether the bounds of what may be in flight are reached.
     pub full: bool,
+    /// Questions of look-ups that records wait for the answers to, and how many may wait.
+    #[serde(default)]
+    pub questions: (u64, u64),
     /// Newest complete checkpoint.
     pub checkpoint: Option<Epoch>,
     /// The checkpoint being written.

@@ -68,10 +68,10 @@ impl Standing {
         was_started(&self.history)
     }
 
-    /// How far each partition of each source is behind.
+    /// How far each partition of each source is behind. Answers to the pipeline's own questions are none.
     pub(super) fn lags(&self, bus: &dyn Bus) -> Result<Vec<Lag>> {
         let mut lags = Vec::new();
-        for source in self.plan.sources() {
+        for source in self.plan.sources().filter(|source| !source.is_answers) {
             let Some(topic) = bus.topic(&source.topic)? else { continue };
             let mut offsets = bus.offsets(topic.id)?;
             let position_of = |partition| {

@@ -34,6 +34,7 @@ impl Steering {
         metrics.epoch_minted.set(number(status.closed));
         metrics.epoch_durable.set(number(status.durable));
         metrics.in_flight_bytes.set(i64::try_from(status.in_flight.1).unwrap_or(i64::MAX));
+        metrics.questions_waiting.set(i64::try_from(status.questions.0).unwrap_or(i64::MAX));
         metrics.watermark_ms.set(status.watermark_ms.unwrap_or(0));
         metrics.checkpoint_epoch.set(status.checkpoint.map_or(0, number));
         // Of two sources that read one topic, the slower is told.
@@ -70,6 +71,7 @@ impl Steering {
             applied: self.begin.lane_names.iter().cloned().zip(self.applied.iter().copied()).collect(),
             in_flight: self.minter.in_flight(),
             full: !self.minter.has_room(),
+            questions: (self.begin.reports.questions_waiting(), self.begin.settings.questions_max),
             checkpoint: self.checkpoints.newest(),
             checkpoint_pending: self.checkpoints.pending(),
             lag: positions

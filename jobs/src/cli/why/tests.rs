@@ -88,6 +88,11 @@ fn a_stage_of_the_pipeline() {
         s.applied.values_mut().for_each(|at| *at = Epoch(30));
     });
     assert_eq!(operators, "the operators hold it back: 70 epochs behind; more `workers` may help");
+    let answers = status(|s| s.questions = (10_000, 10_000));
+    assert_eq!(
+        answers,
+        "a look-up holds it back: 10,000 questions wait for an answer; the service answers slowly, or not at all"
+    );
     let full = status(|s| {
         s.full = true;
         s.applied.values_mut().for_each(|at| *at = Epoch(95));

@@ -49,6 +49,8 @@ pub(in crate::cli) enum Verdict {
     Journal { epochs: u64 },
     /// A lane of a sink is behind the journal.
     Sink { lane: String, epochs: u64 },
+    /// As many questions of look-ups wait for an answer as may.
+    Answers { questions: u64 },
     /// Somebody's open transaction lets nothing be read.
     Blocked { topic: String, partition: u32, position: u64, offsets: u64, since: WallTime, ms: i64, brokers: String },
     /// Records wait on the bus longer than they should.
@@ -88,6 +90,11 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
         && (epochs > EPOCHS_ON_THE_WAY || status.full && epochs > 0)
     {
         return verdict;
+    }
+    if let (questions @ 1.., max) = status.questions
+        && questions >= max
+    {
+        return Verdict::Answers { questions };
     }
     if let Some(verdict) = blocked(seen, status) {
         return verdict;
@@ -159,6 +166,13 @@ impl fmt::Display for Verdict {
             Self::Journal { epochs } => write!(f, "the journal holds it back: {epochs} epochs behind; the bus answers slowly"),
             Self::Sink { lane, epochs } => {
                 write!(f, "sink {lane} holds it back: {epochs} epochs behind; the sink answers slowly")
+            }
+            Self::Answers { questions } => {
+                let questions = grouped(*questions);
+                write!(
+                    f,
+                    "a look-up holds it back: {questions} questions wait for an answer; the service answers slowly, or not at all"
+                )
             }
             Self::Blocked { topic, partition, position, offsets, since, ms, brokers } => {
                 let (since, lasts, offsets) = (time(*since), span(*ms), grouped(*offsets));
