@@ -15,7 +15,7 @@
 //! | [`filter_map`] | records | another one for some |
 //! | [`flat_map`], [`try_flat_map`] | records | any number for each |
 //! | [`split`], [`branch_of`] | records | those of a branch |
-//! | [`map_blocking`] | records with a key | one for each, by a call that takes long, at the close of the epoch |
+//! | [`map_blocking`], [`try_map_blocking`] | records with a key | one for each, by a call that takes long, at the close of the epoch |
 //! | [`key_by`] | records | the same with a key, for those below |
 //! | [`union`] | several collections | the records of all |
 //!
@@ -114,7 +114,7 @@ pub use join::join;
 pub use key_by::{Keyed, key_by};
 pub use look_up::{LookUp, look_up};
 pub use map::{map, try_map};
-pub use map_blocking::map_blocking;
+pub use map_blocking::{map_blocking, try_map_blocking};
 pub use newest::{Row, newest};
 pub use pattern::{Pattern, begin};
 pub use process::{Done, Process, Turns, as_they_come, by_time, process};

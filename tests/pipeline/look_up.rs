@@ -195,7 +195,7 @@ static OVERLAPPED: AtomicBool = AtomicBool::new(false);
 fn checked(flow: &Flow) -> Result<()> {
     flow.read::<Login>()?
         .key_by(|l| l.user.clone())
-        .map_blocking(3, |user, login| {
+        .try_map_blocking(3, |user, login| {
             static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
             OVERLAPPED.fetch_or(UNDER_WAY.fetch_add(1, Ordering::SeqCst) > 0, Ordering::SeqCst);
             std::thread::park_timeout(std::time::Duration::from_millis(1));

@@ -2,7 +2,7 @@
 
 use super::ruled::taken_back;
 use super::{KeyedStream, Stream, millis};
-use distributary_operators::{self as operators, Answer, LookUp};
+use distributary_operators::{self as operators, LookUp};
 use distributary_runtime::asking;
 use distributary_runtime::error::Error;
 use distributary_runtime::key::Key;
@@ -98,7 +98,7 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
         })
     }
 
-    /// What `f` makes of every record (or a `Result` of it, whose error makes the record a dead letter), by a call that takes long, on so many
+    /// What `f` makes of every record, by a call that takes long, on so many
     /// threads of each worker: a model that scores, a signature that is checked. Records of a key are taken one after the other, in order.
     ///
     /// `f` must be pure: it is called again in a replay, and when a record is taken back. What may change is asked by [`KeyedStream::look_up`]. Results
@@ -128,13 +128,18 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// }
     /// assert_eq!(t.rows("fraud.dark").json(), [serde_json::json!([2, true])]);
     /// ```
-    pub fn map_blocking<O: Data, R: Answer<O>>(
+    pub fn map_blocking<O: Data>(self, threads: usize, f: impl Fn(&K, &V) -> O + Send + Sync + 'static) -> Stream<'s, O> {
+        self.try_map_blocking(threads, move |key, value| Ok::<_, String>(f(key, value)))
+    }
+
+    /// As [`KeyedStream::map_blocking`]; an error makes the record a dead letter with the error as its cause.
+    pub fn try_map_blocking<O: Data, E: Display>(
         self,
         threads: usize,
-        f: impl Fn(&K, &V) -> R + Send + Sync + 'static,
+        f: impl Fn(&K, &V) -> Result<O, E> + Send + Sync + 'static,
     ) -> Stream<'s, O> {
         let Self { flow, collection, about, kind } = self;
         Stream { flow, collection, key: None, about, kind }
-            .with(move |flow, input| operators::map_blocking(&flow.graph, input, threads, f))
+            .with(move |flow, input| operators::try_map_blocking(&flow.graph, input, threads, f))
     }
 }

@@ -310,3 +310,29 @@ fn what_no_binding_takes_is_passed_when_the_partition_is_drained() {
     assert_eq!(minter.passed(feed(0), resume), Offset(3), "a record has come");
     assert_eq!(minter.passed(feed(1), Offset(0)), Offset(0), "nobody knows");
 }
+
+/// Answers tell nothing of event time, and come in while nothing else may.
+#[test]
+fn answers_hold_no_watermark_back_and_come_when_all_else_waits() {
+    let ms = Duration::from_millis;
+    let answer = |from| {
+        let (from, upto) = (Offset(from), Offset(from + 1));
+        Delivered { feed: feed(1), from, upto, max_time: EventTime::MIN, ..piece(1) }
+    };
+    let mut minter = Minter::new(settings(), vec![0, 0], Positions::default(), Vec::new()).with_answers([1]);
+    minter.delivered(Delivered { max_time: EventTime(50), ..piece(1) });
+    minter.delivered(answer(0));
+    let binding = minter.mint(WallTime(1), Duration::ZERO, Vec::new(), EventTime::MIN);
+    assert_eq!((binding.ranges.len(), binding.watermark), (2, EventTime(50)));
+
+    minter.allow(Intake::Answers);
+    minter.delivered(Delivered { from: Offset(1), upto: Offset(9), ..piece(8) });
+    assert_eq!(minter.turn(ms(10)), Turn::Wait(ms(990)), "what waits may not come in");
+    minter.delivered(answer(1));
+    assert_eq!(minter.turn(ms(10)), Turn::Mint);
+    let binding = minter.mint(WallTime(2), Duration::ZERO, Vec::new(), EventTime::MIN);
+    assert_eq!(binding.ranges.iter().map(|r| (r.feed, r.records)).collect::<Vec<_>>(), [(feed(1), 1)]);
+    assert_eq!((binding.watermark, binding.lifts.len()), (EventTime(50), 0));
+    minter.allow(Intake::All);
+    assert_eq!(minter.turn(ms(10)), Turn::Mint);
+}
