@@ -83,6 +83,7 @@ where
     let mut said = Multiset::default();
     let (mut poison, mut refused) = (0, 0);
     for (epoch, updates, before, watermark) in epochs(steps) {
+        let mut retracted = BTreeSet::new();
         for ((key, value), stamp, diff) in updates {
             let takes = |window: &Window| {
                 let late_from = window.end.plus_ms(how.lateness);
@@ -98,12 +99,16 @@ where
             } else if *value == POISON {
                 poison += 1;
             } else {
+                retracted.extend(taken.iter().map(|window| (*window, *key)).filter(|_| *diff < 0));
                 taken.into_iter().for_each(|window| accepted.entry((window, *key)).or_default().add(*value, *diff));
             }
         }
-        // What a window said last stands for ever; until it is over, what it says is recomputed.
+        retracted.retain(|group| expected.contains_key(group));
+        // What a window said last stands for ever; until it is over, what it says is recomputed: early where it is time, or where
+        // something stands that is retracted from.
         let is_due = how.early.is_some_and(|every| before.0.div_euclid(every) != watermark.0.div_euclid(every));
-        for ((window, key), records) in accepted.iter().filter(|((window, _), _)| is_due || window.end <= watermark) {
+        let speaks = |group: &(Window, u8)| is_due || group.0.end <= watermark || retracted.contains(group);
+        for ((window, key), records) in accepted.iter().filter(|(group, _)| speaks(group)) {
             expected.remove(&(*window, *key));
             if !records.is_empty() {
                 expected.insert((*window, *key), recompute(records));

@@ -40,6 +40,7 @@ pub(super) fn fixed<'s, K: Key, V: Data, A: Aggregate<V>, I: Intervals>(
         open: BTreeSet::new(),
         corrected: BTreeSet::new(),
         unsaid: BTreeSet::new(),
+        retracted: BTreeSet::new(),
         watermark: EventTime::MIN,
     };
     stateful(graph, input, spec, Keyed::group, logic)
@@ -63,6 +64,8 @@ struct FixedWindows<K, V, A: Aggregate<V>, I> {
     /// The same of windows that have not fired, since early results were last said; empty without such. It may name a window that
     /// has fired by then. Derived from the state.
     unsaid: BTreeSet<(i64, u64, K)>,
+    /// The same of windows that have not fired, where the open epoch retracts from what has been said early.
+    retracted: BTreeSet<(i64, u64, K)>,
     /// The pipeline's watermark before the open epoch: windows that end here or earlier have fired.
     watermark: Watermark,
 }
@@ -117,13 +120,16 @@ impl<K: Key, V: Data, A: Aggregate<V>, I: Intervals> Logic<Keyed<K, V>> for Fixe
             self.state.clear(start);
             self.open.remove(&start);
         }
+        let mut due = std::mem::take(&mut self.retracted);
         if self.terms.is_early_due(before, self.watermark) {
-            for (start, hash, key) in std::mem::take(&mut self.unsaid) {
-                let window = self.window_from(start);
-                if window.end > self.watermark {
-                    self.fire(window, hash, &key, Keep::State, emit);
-                }
+            due.append(&mut self.unsaid);
+        }
+        for group in due {
+            let window = self.window_from(group.0);
+            if window.end > self.watermark {
+                self.fire(window, group.1, &group.2, Keep::State, emit);
             }
+            self.unsaid.remove(&group);
         }
     }
 
@@ -180,25 +186,34 @@ impl<K: Key, V: Data, A: Aggregate<V>, I: Intervals> FixedWindows<K, V, A, I> {
     #[inline]
     fn add(&mut self, window: Window, hash: u64, key: K, input: A::Input, diff: Diff) {
         let start = window.start.0;
-        let (was_there, is_there) = self.state.update_in(start, hash, &key, |slot| {
+        let (was_there, is_there, takes_back) = self.state.update_in(start, hash, &key, |slot| {
             let was_there = slot.is_some();
             let entry = slot.get_or_insert_with(|| Entry::Open(Group::default()));
             entry.group().add(&self.aggregate, input, diff);
+            let takes_back = diff < 0 && matches!(entry, Entry::Fired(_));
             // A retracted record leaves memory at once, unless a result of it stands: that is taken back at the close.
             if let Entry::Open(group) = entry
                 && group.is_zero(&self.aggregate)
             {
                 *slot = None;
             }
-            (was_there, slot.is_some())
+            (was_there, slot.is_some(), takes_back)
         });
         if !was_there {
             self.open.insert(start);
         }
-        if is_there && window.end <= self.watermark {
-            self.corrected.insert((start, hash, key));
-        } else if is_there && self.terms.early_ms.is_some() {
-            self.unsaid.insert((start, hash, key));
+        if window.end > self.watermark && self.terms.early_ms.is_none() {
+            return;
+        }
+        let group = (start, hash, key);
+        if window.end <= self.watermark {
+            self.corrected.insert(group);
+        } else if takes_back {
+            self.retracted.insert(group);
+        } else if is_there {
+            self.unsaid.insert(group);
+        } else {
+            self.unsaid.remove(&group);
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct HoppingWindows<K, V, A: Aggregate<V>> {
     corrected: BTreeSet<(i64, u64, K)>,
     /// Starts of slices, key hashes and keys that have changed since early results were last said, or may have; empty without such.
     unsaid: BTreeSet<(i64, u64, K)>,
+    /// Starts of windows that have not fired, key hashes and keys, where the open epoch retracts from what may have been said early.
+    retracted: BTreeSet<(i64, u64, K)>,
     /// The pipeline's watermark before the open epoch: windows that end here or earlier have fired.
     watermark: Watermark,
 }
@@ -70,6 +72,10 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for HoppingWindows<K, 
             self.corrected.insert((start, hash, key.clone()));
         }
         if self.terms.early_ms.is_some() {
+            if diff < 0 {
+                let open = self.grid.windows(first, place.last).filter(|start| self.grid.end_of(*start) > self.watermark);
+                self.retracted.extend(open.map(|start| (start, hash, key.clone())));
+            }
             self.unsaid.insert((place.start, hash, key));
         }
     }
@@ -86,8 +92,13 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for HoppingWindows<K, 
         for start in self.ended(before) {
             self.fire_all(start, emit);
         }
+        let mut due = std::mem::take(&mut self.retracted);
+        due.retain(|(start, hash, key)| self.state.get_in(*start, *hash, key).is_some_and(|slice| !slice.said.is_nothing()));
         if self.terms.is_early_due(before, self.watermark) {
-            self.fire_early(emit);
+            due.append(&mut self.unsaid_windows());
+        }
+        for (start, hash, key) in due.into_iter().filter(|(start, ..)| self.grid.end_of(*start) > self.watermark).collect::<Vec<_>>() {
+            self.fire(start, hash, &key, emit);
         }
         while let Some(start) = self.open.first().copied()
             && self.grid.place_of(EventTime(start), &self.terms, self.watermark).is_gone
@@ -126,6 +137,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> HoppingWindows<K, V, A> {
             open: BTreeSet::new(),
             corrected: BTreeSet::new(),
             unsaid: BTreeSet::new(),
+            retracted: BTreeSet::new(),
             watermark: EventTime::MIN,
         }
     }
@@ -163,16 +175,14 @@ impl<K: Key, V: Data, A: Aggregate<V>> HoppingWindows<K, V, A> {
         }
     }
 
-    /// Says the results of all keys that have changed, in the windows that have not ended.
-    fn fire_early(&mut self, emit: &mut Emit<Keyed<K, V>, PerWindow<K, A::Output>>) {
+    /// The windows of all slices that have changed since early results were last said.
+    fn unsaid_windows(&mut self) -> BTreeSet<(i64, u64, K)> {
         let unsaid = std::mem::take(&mut self.unsaid);
         let of_windows = unsaid.into_iter().flat_map(|(slice, hash, key)| {
             let windows = self.grid.windows(self.grid.first_with(slice), self.grid.last_with(slice));
-            windows.filter(|start| self.grid.end_of(*start) > self.watermark).map(move |start| (start, hash, key.clone()))
+            windows.map(move |start| (start, hash, key.clone()))
         });
-        for (start, hash, key) in of_windows.collect::<BTreeSet<_>>() {
-            self.fire(start, hash, &key, emit);
-        }
+        of_windows.collect()
     }
 
     /// Says the result of a key in a window, as far as it has not been said.
