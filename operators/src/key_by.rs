@@ -3,7 +3,7 @@
 use crate::aggregate::type_name;
 use crate::answer::attempt;
 use distributary_runtime::graph::{Collection, Graph, Spec};
-use distributary_runtime::key::{Key, key_group, stable_hash};
+use distributary_runtime::key::{Key, key_group, reads_back, stable_hash};
 use distributary_runtime::operator::stateless;
 use distributary_runtime::update::Data;
 use serde::{Deserialize, Serialize};
@@ -39,9 +39,13 @@ impl<K: Key, V> Keyed<K, V> {
     }
 }
 
+/// So many keys are read back on each worker: enough to notice a type that does not write all of itself, and soon over.
+const READ_BACK: u8 = 64;
+
 /// Gives each record with the key that `key` takes from it.
 ///
-/// A record on which `key` panics is a dead letter. The key of a record must not change: a retraction goes where its
+/// A type that cannot be a key is refused when the plan is made; where that shows only in keys ([`reads_back`]), one of the first ones stops the
+/// pipeline. A record on which `key` panics is a dead letter. The key of a record must not change: a retraction goes where its
 /// record went.
 ///
 /// ```
@@ -62,12 +66,21 @@ pub fn key_by<'s, D: Data, K: Key>(
     input: &Collection<'s, D>,
     key: impl Fn(&D) -> K + 'static,
 ) -> Collection<'s, Keyed<K, D>> {
-    let spec = Spec::new("key_by", type_name::<K>());
+    let spec = Spec::new("key_by", type_name::<K>()).with_keys::<K>();
+    let (stop, mut unread) = (graph.stopper(), READ_BACK);
     stateless(graph, input, spec, move |(value, stamp, diff), emit| {
         let hashed = attempt::<(u64, K), _>(|| {
             let key = key(&value);
             (stable_hash(&key), key)
         });
+        if unread > 0
+            && let Ok((_, key)) = &hashed
+        {
+            unread -= 1;
+            if let Err(unfit) = reads_back(key) {
+                stop(unfit.refusal("key_by"));
+            }
+        }
         match hashed {
             Ok((hash, key)) => emit.give((Keyed { hash, key, value }, stamp, diff)),
             Err(cause) => emit.set_aside(stamp.origin, diff, cause),

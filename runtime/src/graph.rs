@@ -6,7 +6,7 @@
 use crate::asking::Asking;
 use crate::binding::{Binding, BindingLog};
 use crate::error::Result;
-use crate::key::Key;
+use crate::key::{self, Key, Unfit};
 use crate::plan::{Correction, Horizon, Node, NodeId, Plan, Retraction, SinkNode, SourceNode, StateNode};
 use crate::shape;
 use crate::sink::OutRecord;
@@ -54,19 +54,27 @@ pub struct Spec {
     pub state: Option<StateNode>,
     /// How it takes back what it has counted.
     pub correction: Option<Correction>,
+    /// Why its keys cannot be keys: the plan is refused.
+    pub unfit: Option<Unfit>,
 }
 
 impl Spec {
     /// An operator without state.
     pub fn new(kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), state: None, correction: None }
+        Self { kind, detail: detail.into(), state: None, correction: None, unfit: None }
+    }
+
+    /// Keys of this type are found again by what is written of them.
+    #[must_use]
+    pub fn with_keys<K: Key>(self) -> Self {
+        Self { unfit: self.unfit.or_else(|| key::check::<K>().err()), ..self }
     }
 
     /// The name of its state, and the shapes of its keys and values: state of other shapes is not read.
     #[must_use]
     pub fn with_state<K: Key, V: Data>(self, name: &str) -> Self {
         let types = format!("{} -> {}", shape::of::<K>(), shape::of::<V>());
-        Self { state: Some(StateNode { name: name.into(), types }), ..self }
+        Self { state: Some(StateNode { name: name.into(), types }), ..self }.with_keys::<K>()
     }
 
     /// How, and how long, it takes back what it has counted.
@@ -172,7 +180,11 @@ impl<'s> Graph<'s> {
     pub(crate) fn add(&self, spec: Spec, inputs: &[NodeId], source: Option<SourceNode>, sink: Option<SinkNode>) -> NodeId {
         let mut plan = self.shared.plan.borrow_mut();
         let id = plan.nodes.len() as NodeId;
-        let Spec { kind, detail, state, correction } = spec;
+        let Spec { kind, detail, state, correction, unfit } = spec;
+        if let Some(unfit) = unfit {
+            let of_state = state.as_ref().map_or(String::new(), |state| format!(" `{}`", state.name));
+            self.refuse(unfit.refusal(&format!("{kind}{of_state}")));
+        }
         plan.nodes.push(Node { id, kind: kind.into(), detail, inputs: inputs.to_vec(), state, correction, source, sink });
         id
     }
@@ -190,6 +202,12 @@ impl<'s> Graph<'s> {
     /// Remembers an error of the building; it is returned when the graph is complete.
     pub fn refuse(&self, error: crate::error::Error) {
         self.shared.errors.borrow_mut().push(error);
+    }
+
+    /// Ends the pipeline while it runs: for an operator that cannot go on.
+    pub fn stopper(&self) -> impl Fn(crate::error::Error) + use<> {
+        let worker = self.shared.worker.clone();
+        move |error| worker.fail(error)
     }
 
     /// The first error of the building, if there was one.

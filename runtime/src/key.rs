@@ -1,11 +1,21 @@
 //! Keys: one stable encoding and one stable hash for exchange, key group and state; Java's for bus partitions.
 
+mod check;
+
+pub use check::{Unfit, check, reads_back};
+
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A type that can be a key: ordered (which rules out floats and hash maps, whose encodings are not stable) and
 /// encodable.
+///
+/// Keys are found again by their encoding's hash, and told apart by `==`: so keys that are equal must be written alike, and what is written
+/// must make the same key. What shows in a type ([`check`]) is refused when the plan is made: a float in a wrapper that orders it,
+/// `Decimal` (1.0 is 1.00), times with an offset, texts that are equal in capitals, sets without order, `untagged`, `flatten`. What does not show, a
+/// field that is not written (`#[serde(skip)]`), stops the pipeline if one of the first keys tells of it ([`reads_back`]); an `Ord` of
+/// one's own that leaves out what is written, behind a `Deserialize` that takes few values, is not noticed at all.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key or an event id",
     label = "use `String`, an integer, `Uuid`, or a type that derives Clone, PartialEq, Eq, PartialOrd, Ord, Serialize and Deserialize"

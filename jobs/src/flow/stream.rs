@@ -109,6 +109,28 @@ impl<'s, D: Data> Stream<'s, D> {
     }
 
     /// Gives each record the key by which those that belong together meet.
+    ///
+    /// A key must be written in one way only, or equal ones would not meet: a `String`, an integer, a `Uuid`, a [`Timestamp`](crate::Timestamp), and what derives all
+    /// from such. Others are refused when the plan is made:
+    ///
+    /// ```
+    /// use distributary::{Event, Flow, Result, Timestamp, count, job, mins, topic, tumbling};
+    /// use rust_decimal::Decimal;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(topic = "sales", id = "sale", time = "at", no_personal_data)]
+    /// struct Sale { sale: u64, price: Decimal, at: Timestamp }
+    ///
+    /// #[job(team = "bi")]
+    /// fn prices(flow: &Flow) -> Result<()> {
+    ///     flow.read::<Sale>()?.key_by(|s| s.price).window(tumbling(mins(1))).aggregate("prices", count()).to(topic("bi.prices"));
+    ///     Ok(())
+    /// }
+    /// let refused = distributary_runtime::engine::plan(&distributary::run::pipeline(prices)).unwrap_err().to_string();
+    /// assert!(refused.contains("`0` and `0.00` make equal keys, but they are written differently"), "{refused}");
+    /// assert!(refused.contains("use its text (`String`): `amount.normalize().to_string()`"));
+    /// ```
     pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
         let about = self.about;
         let Stream { flow, collection, kind, .. } = self.with(|flow, input| operators::key_by(&flow.graph, input, key));

@@ -53,7 +53,8 @@ impl Tumbling {
     }
 
     /// Results before the end as well: each time event time has gone on by this much, what a window has so far. In a table or an upsert topic the
-    /// next one takes its place; in a topic it is taken back.
+    /// next one takes its place; in a topic it is taken back. When a record is taken back, because its subject is deleted say, what was said of it does
+    /// not wait for the next time: it is corrected at once.
     ///
     /// ```
     /// use distributary::{Event, Flow, Result, TestJob, Timestamp, count, job, mins, secs, topic, tumbling};

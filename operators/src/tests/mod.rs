@@ -12,6 +12,7 @@ mod join;
 mod joined;
 mod kept;
 mod look_up;
+mod keys;
 mod process;
 mod restart;
 mod running;

@@ -35,7 +35,7 @@ impl<'v, D: Key, T: ViewTime> Rows<'v, D, T> {
         self.building.tell("iterate (");
         let outer = self.rows.scope();
         let (rows, aside) = outer.scoped("iterate", |scope| {
-            let building = Building { told: self.building.told.clone(), aside: Rc::default() };
+            let building = Building { told: self.building.told.clone(), aside: Rc::default(), keys: self.building.keys.clone() };
             let rounds = Rounds { scope, building: building.clone() };
             let (variable, rows) = Variable::new_from(self.rows.clone().enter(scope), Product::new(T::Summary::default(), 1));
             let rows = Rows { rows, building };

@@ -86,12 +86,13 @@ pub fn view<'s, D: Key>(
     time: impl Fn(&D) -> EventTime + 'static,
     build: impl FnOnce(&View<'s>) -> Rows<'s, D>,
 ) -> Collection<'s, D> {
-    let building = Building { told: Rc::default(), aside: Rc::default() };
+    let building = Building { told: Rc::default(), aside: Rc::default(), keys: Rc::default() };
     let view = View { graph: graph.clone(), name: name.to_string(), building, inputs: RefCell::default() };
     let rows = build(&view);
     let View { building, inputs, .. } = view;
     let rows = rows.hashed().map(Leaving::Row);
     let aside = building.aside.take().into_iter().map(|aside| aside.map(Leaving::Aside));
-    let spec = Spec::new("view", building.told.take().join(", ")).corrected(Retraction::Complete, Horizon::Always);
+    let spec = Spec { kind: "view", detail: building.told.take().join(", "), ..building.keys.take() }
+        .corrected(Retraction::Complete, Horizon::Always);
     edge::leave(graph, rows.concatenate(aside), inputs.into_inner(), spec, time)
 }

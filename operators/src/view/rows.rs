@@ -5,6 +5,7 @@ use super::keyed::KeyedRows;
 use crate::answer::attempt;
 use differential_dataflow::collection::{AsCollection, VecCollection};
 use differential_dataflow::lattice::Lattice;
+use distributary_runtime::graph::Spec;
 use distributary_runtime::key::Key;
 use distributary_runtime::time::Epoch;
 use distributary_runtime::update::Diff;
@@ -22,17 +23,25 @@ pub(super) struct Building<'v, T: ViewTime> {
     /// The operators, for the plan.
     pub(super) told: Rc<RefCell<Vec<String>>>,
     pub(super) aside: Rc<RefCell<Vec<VecCollection<'v, T, Aside, Diff>>>>,
+    /// What is known of the keys by which rows are brought together.
+    pub(super) keys: Rc<RefCell<Spec>>,
 }
 
 impl<T: ViewTime> Clone for Building<'_, T> {
     fn clone(&self) -> Self {
-        Self { told: self.told.clone(), aside: self.aside.clone() }
+        Self { told: self.told.clone(), aside: self.aside.clone(), keys: self.keys.clone() }
     }
 }
 
 impl<'v, T: ViewTime> Building<'v, T> {
     pub(super) fn tell(&self, what: impl Into<String>) {
         self.told.borrow_mut().push(what.into());
+    }
+
+    /// Rows are brought together by keys of this type.
+    fn by_keys<K: Key>(&self) {
+        let keys = self.keys.take();
+        self.keys.replace(keys.with_keys::<K>());
     }
 
     /// What `f` makes of rows; those that it refuses are set aside.
@@ -102,6 +111,7 @@ impl<'v, D: Key, T: ViewTime> Rows<'v, D, T> {
     /// The rows with a key, to be brought together by it.
     pub fn key_by<K: Key>(&self, key: impl Fn(&D) -> K + 'static) -> KeyedRows<'v, K, D, T> {
         self.building.tell("key_by");
+        self.building.by_keys::<K>();
         let f = move |row: D| match attempt::<K, _>(|| key(&row)).and_then(Hashed::of) {
             Ok(key) => Ok((key, Held(row))),
             Err(cause) => Err(Aside::of(&row, cause)),
@@ -133,6 +143,7 @@ impl<'v, D: Key, T: ViewTime> Rows<'v, D, T> {
 
     /// The rows with their hashes, to be brought together by what they are.
     pub(super) fn hashed(&self) -> VecCollection<'v, T, Hashed<D>, Diff> {
+        self.building.by_keys::<D>();
         self.building.split(self.rows.clone(), |row| {
             // A row whose own `Serialize` refuses has no hash.
             Hashed::of(row).map_err(|cause| Aside { hash: 0, cause })

@@ -66,7 +66,8 @@ pub trait Windows {
 /// Aggregates the records of each key in each window.
 ///
 /// A window gives its result at the close of the epoch whose watermark reaches its end, or one before that if it is told to
-/// ([`Tumbling::early`]); when a record is accepted after that, the old result goes and the new one comes. Results are ordered by
+/// ([`Tumbling::early`]); when a record is accepted after that, the old result goes and the new one comes. What was said early is corrected at
+/// the close of an epoch that retracts from it, if it is right no longer. Results are ordered by
 /// window, key hash and key, and have the event time of the window's last millisecond. They make no claim of their own
 /// ([`Stamp::seen`] is [`EventTime::MIN`]): who reads them refuses one only when the state for it is gone. `name` names the state.
 ///

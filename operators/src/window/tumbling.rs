@@ -41,7 +41,9 @@ impl Tumbling {
     }
 
     /// Results before the end: each time the watermark has come so far, every key whose result has changed says what it is by
-    /// then. The next one takes its place, and the last one that of the end. Default: none.
+    /// then. The next one takes its place, and the last one that of the end. In between, a result from whose records one is retracted is
+    /// corrected at the close of that epoch, to what it is by then. Over results that change themselves (those of another window, say) this is as often as
+    /// they do. Default: none.
     #[must_use]
     pub fn early(self, every_ms: i64) -> Self {
         Self { terms: self.terms.early(every_ms), ..self }

@@ -97,7 +97,9 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for HoppingWindows<K, 
         if self.terms.is_early_due(before, self.watermark) {
             due.append(&mut self.unsaid_windows());
         }
-        for (start, hash, key) in due.into_iter().filter(|(start, ..)| self.grid.end_of(*start) > self.watermark).collect::<Vec<_>>() {
+        for (start, hash, key) in
+            due.into_iter().filter(|(start, ..)| self.grid.end_of(*start) > self.watermark).collect::<Vec<_>>()
+        {
             self.fire(start, hash, &key, emit);
         }
         while let Some(start) = self.open.first().copied()
