@@ -6,12 +6,14 @@
 //! answer ends the description there; the names of all fields stand before the first is looked into, and what was asked up
 //! to then is the same in every run.
 
+mod answers;
 mod tracer;
 
-pub(crate) use tracer::{Answers, Asked, Enum, Fill};
+pub(crate) use answers::{Answers, Asked, Enum, Fill};
 
 use crate::user_code::catch;
 use serde::de::DeserializeOwned;
+use tracer::Tracer;
 
 /// What texts say, each tried in all of them.
 const TEXTS: [&str; 3] = ["0", "1970-01-01T00:00:00Z", "1970-01-01"];
@@ -53,7 +55,7 @@ pub fn sample<T: DeserializeOwned>() -> Option<T> {
 
 /// What a type makes of these answers, if it takes them.
 pub(crate) fn told<T: DeserializeOwned>(asked: &Asked<'_>, answers: Answers) -> Option<T> {
-    catch(|| T::deserialize(asked.by(answers)).ok()).ok().flatten()
+    catch(|| T::deserialize(Tracer::new(asked, answers)).ok()).ok().flatten()
 }
 
 #[cfg(test)]

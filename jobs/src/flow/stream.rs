@@ -129,7 +129,7 @@ impl<'s, D: Data> Stream<'s, D> {
     /// }
     /// let refused = distributary_runtime::engine::plan(&distributary::run::pipeline(prices)).unwrap_err().to_string();
     /// assert!(refused.contains("`0` and `0.00` make equal keys, but they are written differently"), "{refused}");
-    /// assert!(refused.contains("use its text (`String`): `amount.normalize().to_string()`"));
+    /// assert!(refused.contains("its text (`amount.normalize().to_string()`)"));
     /// ```
     pub fn key_by<K: Key>(self, key: impl Fn(&D) -> K + 'static) -> KeyedStream<'s, K, D> {
         let about = self.about;

@@ -8,6 +8,7 @@ use distributary_runtime::time::EventTime;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
 
 /// A float in a wrapper that orders it.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -39,13 +40,14 @@ struct Till {
 
 /// What the plan says against it.
 fn refusals(build: impl for<'s> FnOnce(&Graph<'s>, Collection<'s, i64>) + Send + Sync + 'static) -> String {
-    let (tell, told) = std::sync::mpsc::channel();
+    let said = Arc::new(OnceLock::new());
+    let saying = said.clone();
     run(Vec::<Step<i64>>::new(), move |graph, input| {
         build(graph, input.clone());
-        tell.send(graph.first_error().map_or_else(|error| error.to_string(), |()| "fit".into())).unwrap();
+        saying.get_or_init(|| graph.first_error().map_or_else(|error| error.to_string(), |()| "fit".into()));
         input
     });
-    told.recv().unwrap()
+    said.get().unwrap().clone()
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn a_key_without_a_stable_encoding_is_refused_by_name() {
         said.starts_with("key_by: `rust_decimal::decimal::Decimal` cannot be a key: `0` and `0.00` make equal keys, "),
         "{said}"
     );
-    assert!(said.ends_with("use its text (`String`): `amount.normalize().to_string()`"), "{said}");
+    assert!(said.contains("`amount.normalize().to_string()`"), "{said}");
     let said = refusals(|graph, input| drop(dedup(graph, &input, "once", 1, |n| (Score(*n as f64), 1))));
     assert!(
         said.starts_with("key_by: `(distributary_operators::tests::keys::Score, i32)` cannot be a key: there is a float"),

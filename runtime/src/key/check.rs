@@ -96,10 +96,9 @@ fn check_with<K: Key>(variants: &BTreeMap<Enum, u32>) -> Result<Vec<Enum>, Unfit
         let bytes = reads_back(&sample)?;
         if let Some((other, ..)) = samples.iter().find(|(_, key, written)| *key == sample && *written != bytes) {
             let why = format!("`{other}` and `{said}` make equal keys, but they are written differently");
-            return Err(unfit::<K>(
-                why,
-                "bring it to one form first, and use its text (`String`): `amount.normalize().to_string()`",
-            ));
+            let remedy = "bring it to one form first, and use a whole number of its smallest unit (`i64`), or its text \
+                          (`amount.normalize().to_string()`)";
+            return Err(unfit::<K>(why, remedy));
         }
         samples.push((said, sample, bytes));
     }
