@@ -97,9 +97,8 @@ impl<K: Key, V: Data, A: Aggregate<V>> Logic<Keyed<K, V>> for HoppingWindows<K, 
         if self.terms.is_early_due(before, self.watermark) {
             due.append(&mut self.unsaid_windows());
         }
-        for (start, hash, key) in
-            due.into_iter().filter(|(start, ..)| self.grid.end_of(*start) > self.watermark).collect::<Vec<_>>()
-        {
+        due.retain(|(start, ..)| self.grid.end_of(*start) > self.watermark);
+        for (start, hash, key) in due {
             self.fire(start, hash, &key, emit);
         }
         while let Some(start) = self.open.first().copied()
