@@ -5,6 +5,7 @@ use crate::binding::{Binding, BindingLog, Control, Feed, Range, SourcePartition}
 use crate::bus::{Offset, TopicId};
 use crate::error::Result;
 use crate::graph::{Collection, Graph, Worker};
+use crate::key::encode;
 use crate::plan::StateNode;
 use crate::source::running::RunningSource;
 use crate::state::{Saved, Snapshot};
@@ -14,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use timely::communication::allocator::Allocator;
 use timely::communication::allocator::thread::Thread;
 use timely::dataflow::InputHandle;
@@ -35,6 +37,20 @@ pub struct Observed<Out> {
     pub results: Vec<(Epoch, Update<Out>)>,
     /// Dead letters of all operators.
     pub dead: Vec<(Epoch, DeadLetter)>,
+}
+
+impl<Out: Data> Observed<Out> {
+    /// The same by epoch, stamp, difference and encoding: an order that does not know who said something first.
+    ///
+    /// # Panics
+    /// A result cannot be encoded.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        let encoded = |data: &Out| encode(data).unwrap_or_else(|e| panic!("a result cannot be encoded: {e}"));
+        self.results.sort_by_cached_key(|(epoch, (data, stamp, diff))| (*epoch, *stamp, *diff, encoded(data)));
+        self.dead.sort();
+        self
+    }
 }
 
 /// An update of source 0, partition 0, with the given offset, event time and `seen` watermark.
@@ -92,11 +108,11 @@ pub fn run_restarted<D: Data, Out: Data>(
 
 /// As [`run_restarted`], with so many workers before the restart, and so many behind it; each of them brings a part of every epoch.
 ///
-/// What comes out is sorted: workers do not wait for each other to say something.
+/// What comes out is [sorted](Observed::sorted): workers do not wait for each other to say something.
 ///
 /// # Panics
 /// There are fewer steps than `epochs`, or none before the checkpoint; or a worker panics.
-pub fn run_rescaled<D: Data, Out: Data + Ord>(
+pub fn run_rescaled<D: Data, Out: Data>(
     steps: Vec<Step<D>>,
     epochs: usize,
     (workers_before, workers_behind): (usize, usize),
@@ -111,9 +127,7 @@ pub fn run_rescaled<D: Data, Out: Data + Ord>(
     let (rest, _) = run_on(workers_behind, &second, after, &build);
     observed.results.extend(rest.results);
     observed.dead.extend(rest.dead);
-    observed.results.sort();
-    observed.dead.sort();
-    observed
+    observed.sorted()
 }
 
 /// As [`run`], but tells how many bytes all states have behind the last step, as a checkpoint writes them: 0 when nothing is kept.
@@ -280,6 +294,9 @@ fn run_on<D: Data, Out: Data>(
     (observed.take(), saved)
 }
 
+/// How long a worker waits for another one before it looks again by itself: a spinning worker would take the core that the other one needs.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// What a worker does with its part of the epochs.
 fn work<D: Data, Out: Data>(
     timely_worker: &mut timely::worker::Worker,
@@ -290,6 +307,7 @@ fn work<D: Data, Out: Data>(
 ) -> Vec<Arc<Saved>> {
     let (start, checkpoint) = (from.start, from.checkpoint);
     let (index, peers) = (timely_worker.index(), timely_worker.peers());
+    let patience = Some(if peers == 1 { Duration::ZERO } else { PATIENCE });
     let (restored, saved) = (from.saved, RefCell::default());
     let worker = Rc::new(InMemory { start, watermark: from.watermark, index, peers, restored, saved });
     let log = BindingLog::default();
@@ -313,14 +331,14 @@ fn work<D: Data, Out: Data>(
         }
         input.advance_to(epoch.next());
         while probe.less_than(&epoch.next()) {
-            timely_worker.step();
+            timely_worker.step_or_park(patience);
         }
     }
     while checkpoint.is_some() && worker.saved.borrow().len() < states {
-        timely_worker.step();
+        timely_worker.step_or_park(patience);
     }
     input.close();
-    while timely_worker.step() {}
+    while timely_worker.step_or_park(patience) {}
     worker.saved.take()
 }
 

@@ -6,6 +6,7 @@ use super::{
     Aggregate, AggregateError, Group, Measure, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min,
     percentile, sum, top, type_name, when,
 };
+use crate::tests::seeded;
 use distributary_runtime::key::encode;
 use distributary_runtime::shape;
 use distributary_runtime::update::Diff;
@@ -64,6 +65,8 @@ fn near<T: Measure>(value: T) -> T {
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn any_order_gives_what_the_survivors_give((survivors, changes) in history()) {
         let all = (

@@ -1,6 +1,6 @@
 //! Dedup against a recomputation of the first record of each id from all records since the id was last forgotten.
 
-use super::{Multiset, Record, epochs, history, results_of};
+use super::{Multiset, Record, epochs, history, restart, restart::stop, results_of, seeded};
 use crate::dedup;
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
@@ -15,6 +15,8 @@ fn first(history: &[Update<Record>]) -> Option<(Record, Stamp)> {
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn the_first_of_each_id_stands(steps in history(), horizon in 1_i64..30, corrections in prop_oneof![Just(0_i64), 0_i64..90]) {
         let observed = run(steps.clone(), move |graph, input| {
@@ -57,6 +59,14 @@ proptest! {
             });
         }
         prop_assert_eq!(late.results.len(), refused);
+    }
+
+    #[test]
+    fn it_goes_on(steps in history(), stop in stop(), horizon in 1_i64..30, corrections in prop_oneof![Just(0_i64), 0_i64..90]) {
+        restart::check(steps, stop, move |graph, input| {
+            graph.correct_for(corrections);
+            restart::all(graph, &dedup(graph, &input, "ids", horizon, |(id, _)| *id))
+        })?;
     }
 
     /// The promise to users: with event times that do not change when an event is sent again, none passes twice.

@@ -1,8 +1,8 @@
 //! What another pipeline writes, with late repeats of stretches of it, against the state and the records that it wrote once.
 
-use super::Multiset;
+use super::{Multiset, restart, restart::stop, seeded};
 use crate::{Keyed, Row, Written, in_sequence, newest};
-use distributary_runtime::testing::{Step, run, run_restarted, update};
+use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -47,12 +47,13 @@ fn steps<D>(epochs: &[Vec<Of>], record: impl Fn(Written, u8, Option<i64>) -> D) 
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
-    fn the_newest_of_each_key_stands((sequence, epochs) in history(), stop in any::<Index>()) {
+    fn the_newest_of_each_key_stands((sequence, epochs) in history(), stop in stop()) {
         let steps = steps(&epochs, |written, key, value| Keyed::new(vec![key], Row { written: Some(written), value: value.map(|v| (key, v)) }));
         let straight = run(steps.clone(), |graph, input| newest(graph, &input, "rows", 60_000));
-        let restarted = run_restarted(steps, stop.index(epochs.len()) + 1, |graph, input| newest(graph, &input, "rows", 60_000));
-        prop_assert_eq!(&straight.results, &restarted.results);
+        restart::check(steps, stop, |graph, input| newest(graph, &input, "rows", 60_000))?;
         let rows: BTreeMap<u8, Option<i64>> = sequence.iter().map(|(_, key, value)| (*key, *value)).collect();
         let (mut said, mut expected) = (Multiset::default(), Multiset::default());
         straight.results.into_iter().for_each(|(_, (row, _, diff))| said.add(row, diff));
@@ -61,11 +62,10 @@ proptest! {
     }
 
     #[test]
-    fn each_record_of_the_sequence_passes_once((sequence, epochs) in history(), stop in any::<Index>()) {
+    fn each_record_of_the_sequence_passes_once((sequence, epochs) in history(), stop in stop()) {
         let steps = steps(&epochs, |written, key, value| (Some(written.clone()), (written.place.1, key, value)));
         let straight = run(steps.clone(), |graph, input| in_sequence(graph, &input, "places"));
-        let restarted = run_restarted(steps, stop.index(epochs.len()) + 1, |graph, input| in_sequence(graph, &input, "places"));
-        prop_assert_eq!(&straight.results, &restarted.results);
+        restart::check(steps, stop, |graph, input| in_sequence(graph, &input, "places"))?;
         let passed: Vec<Of> = straight.results.into_iter().map(|(_, (record, _, _))| record).collect();
         prop_assert_eq!(passed, sequence);
     }

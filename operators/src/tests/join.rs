@@ -1,13 +1,13 @@
 //! The join of two tables against all pairs of what stands.
 
 use super::joined::{Event, check, history, pair, sides, value};
-use super::restart;
+use super::restart::{self, stop};
+use super::seeded;
 use crate::{Side, filter, join, union};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::testing::{Observed, Step, run, update};
 use distributary_runtime::time::EventTime;
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 fn joined<'s>(graph: &Graph<'s>, input: Collection<'s, Event>) -> Collection<'s, super::joined::Pair> {
     let (left, right) = sides(graph, &input);
@@ -15,6 +15,8 @@ fn joined<'s>(graph: &Graph<'s>, input: Collection<'s, Event>) -> Collection<'s,
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn every_pair_that_stands_has_its_result(steps in history()) {
         let observed = run(steps.clone(), joined);
@@ -23,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn a_join_goes_on(steps in history(), stop in any::<Index>()) {
+    fn a_join_goes_on(steps in history(), stop in stop()) {
         restart::check(steps, stop, joined)?;
     }
 

@@ -1,6 +1,6 @@
 //! Running aggregates and folds against sums and counts over all records so far.
 
-use super::{Multiset, POISON, Record, epochs, history, results_of, value};
+use super::{Multiset, POISON, Record, epochs, history, results_of, seeded, value};
 use crate::aggregate::{avg, collect, count, distinct, first_by, last_by, max, sum, top};
 use crate::{PerKey, aggregate, fold, key_by};
 use distributary_runtime::testing::{Observed, Step, run, update};
@@ -48,6 +48,8 @@ fn check<O: Data + Ord + std::fmt::Debug>(
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn a_running_aggregate_is_what_the_records_so_far_give(steps in history()) {
         let observed = run(steps.clone(), |graph, input| {

@@ -1,7 +1,7 @@
 //! Sessions against a recomputation of all of them from the records that were ever accepted.
 
 use super::window::{How, how};
-use super::{Multiset, POISON, Record, epochs, history, results_of, value};
+use super::{Multiset, POISON, Record, epochs, history, results_of, seeded, value};
 use crate::aggregate::{count, max, sum};
 use crate::{key_by, session, window};
 use distributary_runtime::key::stable_hash;
@@ -27,6 +27,8 @@ fn sessions(records: &Multiset<(i64, i64)>, gap: i64) -> Vec<(i64, i64, Vec<i64>
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn sessions_are_those_of_all_records(steps in history(), How { lateness, corrections, .. } in how(), gap in 1_i64..20) {
         let windows = session(gap).lateness(lateness);

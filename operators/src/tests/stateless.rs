@@ -1,13 +1,15 @@
 //! Operators on single records against iterators over the same records.
 
-use super::{Record, history, value};
-use crate::{branch_of, filter, flat_map, key_by, map, split, try_flat_map, try_map, union};
+use super::{Record, history, restart, restart::stop, seeded, value};
+use crate::{branch_of, filter, filter_map, flat_map, key_by, map, split, try_flat_map, try_map, union};
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Origin, Update};
 use proptest::prelude::*;
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn each_update_becomes_what_the_closures_say_with_its_stamp_and_difference(steps in history()) {
         let all: Vec<Update<Record>> = steps.iter().flat_map(|s| s.updates.clone()).collect();
@@ -38,6 +40,21 @@ proptest! {
         }
         prop_assert_eq!(results, expected);
         prop_assert_eq!(dead, poison);
+    }
+
+    /// All of them, one behind the other.
+    #[test]
+    fn they_go_on(steps in history(), stop in stop()) {
+        restart::check(steps, stop, |graph, input| {
+            let no = |refused: i64| move |record: Record| if record.1 == refused { Err("no") } else { Ok(record) };
+            let mapped = map(graph, &filter(graph, &input, |record| value(record) != 0), |(key, value)| (key, value * 2));
+            let some = filter_map(graph, &try_map(graph, &mapped, no(2)), |(key, value)| (value != 4).then_some((key, value)));
+            let branches = split(graph, &some, 2, |record| value(record).rem_euclid(3) as usize);
+            let many = flat_map(graph, &branch_of(graph, &branches, 0), |(key, value)| vec![(key, value); usize::from(key)]);
+            let keyed = key_by(graph, &branch_of(graph, &branches, 1), |(key, _)| *key);
+            let few = try_flat_map(graph, &keyed, |keyed| if keyed.key == 1 { Err("one") } else { Ok(Some(keyed.value)) });
+            union(graph, &[&many, &few, &input])
+        })?;
     }
 
     /// Every record is on one branch, as it was, or is a dead letter.

@@ -1,6 +1,6 @@
 //! Windows against a recomputation of every window from the records it accepted, as long as it accepts any.
 
-use super::{Multiset, POISON, Record, epochs, history, results_of, value};
+use super::{Multiset, POISON, Record, epochs, history, results_of, seeded, value};
 use crate::aggregate::{Aggregate, avg, bottom, count, distinct, first_by, last_by, min, sum, top};
 use crate::{Window, Windows, daily, hopping, key_by, session, tumbling, window};
 use distributary_runtime::key::stable_hash;
@@ -157,6 +157,8 @@ fn day_of(time: i64) -> Vec<Window> {
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn a_window_is_what_its_records_give(steps in history(), how in how()) {
         let all = (count(), sum(value), min(|(_, value): &Record| *value));

@@ -2,7 +2,7 @@
 //! for ever.
 
 use super::joined::{Event, history, value};
-use super::{Multiset, POISON, epochs, restart, results_of};
+use super::{Multiset, POISON, epochs, restart, restart::stop, results_of, seeded};
 use crate::{Rules, Side, TakenBack, aggregate, aggregate::count, filter, key_by, with_broadcast};
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::key::stable_hash;
@@ -11,7 +11,6 @@ use distributary_runtime::testing::{Step, bytes_kept, run, run_rescaled, update}
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Diff, Origin, Stamp, Update};
 use proptest::prelude::*;
-use proptest::sample::Index;
 use std::collections::BTreeMap;
 
 /// A record, and the rule of its key.
@@ -107,16 +106,18 @@ fn horizon() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn each_record_is_said_under_the_rules_of_its_epoch(steps in history(), horizon in horizon()) {
         check(&steps, horizon)?;
     }
 
     #[test]
-    fn rules_go_on(steps in history(), horizon in horizon(), stop in any::<Index>(), table in any::<bool>()) {
+    fn rules_go_on(steps in history(), horizon in horizon(), stop in stop(), table in any::<bool>()) {
         let taken_back = if table { TakenBack::AtAnyTime } else { TakenBack::Within(0) };
-        restart::check(steps.clone(), stop, move |graph, input| ruled(graph, &input, horizon, taken_back).results)?;
-        restart::check(steps, stop, move |graph, input| ruled(graph, &input, horizon, taken_back).late)?;
+        restart::check(steps.clone(), stop, move |graph, input| restart::all(graph, &ruled(graph, &input, horizon, taken_back)))?;
+        restart::check(steps, stop, move |graph, input| counts(graph, &input, taken_back))?;
     }
 
     /// A table takes back exactly what was said of its rows, however long ago.
@@ -158,22 +159,6 @@ fn counts<'s>(graph: &Graph<'s>, input: &Collection<'s, Event>, taken_back: Take
         (of.key, of.value, rules.get(&of.key).map(value))
     });
     of.results
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    /// Before a restart and behind it: every worker has all rules, and they are saved once.
-    #[test]
-    fn the_number_of_workers_changes_nothing(steps in history(), horizon in horizon(), stop in any::<Index>(), workers in (1_usize..4, 1_usize..4)) {
-        let epochs = stop.index(steps.len()) + 1;
-        let alone = run_rescaled(steps.clone(), epochs, (1, 1), move |graph, input| ruled(graph, &input, horizon, TakenBack::Within(0)).results);
-        let many = run_rescaled(steps.clone(), epochs, workers, move |graph, input| ruled(graph, &input, horizon, TakenBack::Within(0)).results);
-        prop_assert_eq!((alone.results, alone.dead.len()), (many.results, many.dead.len()));
-        let alone = run_rescaled(steps.clone(), epochs, (1, 1), move |graph, input| counts(graph, &input, TakenBack::AtAnyTime));
-        let many = run_rescaled(steps, epochs, workers, move |graph, input| counts(graph, &input, TakenBack::AtAnyTime));
-        prop_assert_eq!(alone.results, many.results);
-    }
 }
 
 fn record(offset: u64, time: i64) -> Update<Event> {
