@@ -14,6 +14,8 @@ use distributary_runtime::testing::{Step, run, run_rescaled, run_restarted};
 use distributary_runtime::update::{Data, Diff};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::fs;
+use std::path::Path;
 
 /// Where a pipeline is stopped.
 #[derive(Clone, Copy, Debug)]
@@ -145,5 +147,24 @@ proptest! {
             fold(graph, &values, "f", 0, |total, record: &Record, diff| *total += diff * value(record))
         })?;
         check(steps, stop, |graph, input| aggregate(graph, &key_by(graph, &input, |(key, _)| *key), "a", every()))?;
+    }
+}
+
+/// Who adds an operator or an aggregate to a table of a front page also stops it somewhere.
+#[test]
+fn every_operator_is_stopped() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests");
+    let texts = fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let stopping: Vec<_> = texts.filter(|text| text.contains("stop in stop()")).collect();
+    let calls = |text: &str, name: &str| {
+        let is_called = |at: usize| !text[..at].ends_with(|before: char| before.is_alphanumeric() || "_.".contains(before));
+        text.match_indices(&format!("{name}(")).any(|(at, _)| is_called(at))
+    };
+    let pages = [include_str!("../lib.rs"), include_str!("../aggregate/mod.rs")];
+    let cells = pages.iter().flat_map(|page| page.lines()).filter_map(|line| line.strip_prefix("//! | [")?.split('|').next());
+    let names: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(|name| name.trim_end_matches("()")).collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        assert!(stopping.iter().any(|text| calls(text, name)), "`{name}` is never stopped");
     }
 }
