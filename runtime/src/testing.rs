@@ -314,7 +314,8 @@ fn work<D: Data, Out: Data>(
     let mut input = InputHandle::<Epoch, timely::container::CapacityContainerBuilder<Vec<Update<D>>>>::new();
     let (probe, states) = timely_worker.dataflow(|scope| {
         let graph = Graph::new(scope, log.clone(), worker.clone());
-        let stream = scope.input_from(&mut input);
+        // As in a pipeline, an operator gives the input.
+        let stream = scope.input_from(&mut input).inspect_batch(|_, _| ());
         let out = build(&graph, Collection { stream, node: 0 });
         let streams = std::mem::take(&mut *graph.shared().dead.borrow_mut());
         scope.concatenate(streams).inspect_batch(move |t, d| look_dead(*t, d));

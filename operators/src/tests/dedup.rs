@@ -4,14 +4,21 @@ use super::{Multiset, Record, epochs, history, restart, restart::stop, results_o
 use crate::dedup;
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
-use distributary_runtime::update::{Diff, Stamp, Update};
+use distributary_runtime::update::{Stamp, Update};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// The first that has come more often than it has gone.
+/// The first of those that stand, by when they came: one that goes altogether and comes again comes behind the others.
 fn first(history: &[Update<Record>]) -> Option<(Record, Stamp)> {
-    let copies = |stamp: &Stamp| history.iter().filter(|(_, s, _)| s == stamp).map(|(_, _, diff)| diff).sum::<Diff>();
-    history.iter().find(|(_, stamp, _)| copies(stamp) > 0).map(|(record, stamp, _)| (*record, *stamp))
+    let mut standing: Vec<Update<Record>> = Vec::new();
+    for (record, stamp, diff) in history {
+        match standing.iter_mut().find(|(_, s, _)| s == stamp) {
+            Some((_, _, copies)) => *copies += diff,
+            None => standing.push((*record, *stamp, *diff)),
+        }
+        standing.retain(|(_, _, copies)| *copies != 0);
+    }
+    standing.into_iter().find(|(_, _, copies)| *copies > 0).map(|(record, stamp, _)| (record, stamp))
 }
 
 proptest! {

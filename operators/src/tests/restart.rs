@@ -162,7 +162,8 @@ fn every_operator_is_stopped() {
     };
     let pages = [include_str!("../lib.rs"), include_str!("../aggregate/mod.rs")];
     let cells = pages.iter().flat_map(|page| page.lines()).filter_map(|line| line.strip_prefix("//! | [")?.split('|').next());
-    let names: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(|name| name.trim_end_matches("()")).collect();
+    let names: Vec<_> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(|name| name.trim_end_matches("()")).collect();
     assert!(names.len() > 40, "{names:?}");
     for name in names {
         assert!(stopping.iter().any(|text| calls(text, name)), "`{name}` is never stopped");
