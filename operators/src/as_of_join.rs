@@ -10,6 +10,7 @@ use distributary_runtime::operator::{Closing, Outputs};
 use distributary_runtime::plan::Retraction;
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff};
+use std::collections::BTreeSet;
 
 /// Gives `f(key, record, version)` for each record of the stream, with the version that the table had of its key at its time: the one
 /// with the greatest event time that is not past the record's (of several, that of the greatest origin), or `None`.
@@ -94,7 +95,7 @@ impl Rule for AsOf {
     }
 
     fn say<K, S, T, O>(&self, entry: &Entry<S, T>, changed: &Changed, at: &Closing<'_>, saying: &mut Saying<'_, K, S, T, O>) {
-        let mut touched = changed.left.clone();
+        let mut touched: BTreeSet<Id> = changed.left.iter().copied().collect();
         // From each version that changed to the next one, and those that the watermark has reached.
         let versions = changed.right.iter().filter(|id| entry.right.get(id).is_some_and(Held::has_changed)).map(|id| {
             let next = entry.right.behind(*id).find(|(_, version)| version.has_changed() || version.now() > 0);

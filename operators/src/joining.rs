@@ -10,7 +10,7 @@ use distributary_runtime::operator::{Closing, Emit, Logic, Order, Outputs, state
 use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff, NodeId, Origin, Stamp, Update};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 /// Which records meet, and how long they are kept.
 pub(crate) trait Rule: 'static {
@@ -28,11 +28,20 @@ pub(crate) trait Rule: 'static {
     fn due<L, R>(&self, entry: &Entry<L, R>, watermark: Watermark) -> Option<EventTime>;
 }
 
-/// The records of a key that the open epoch has changed.
+/// The records of a key that the open epoch has changed: each once, in order.
 #[derive(Default)]
 pub(crate) struct Changed {
-    pub(crate) left: BTreeSet<Id>,
-    pub(crate) right: BTreeSet<Id>,
+    pub(crate) left: Vec<Id>,
+    pub(crate) right: Vec<Id>,
+}
+
+impl Changed {
+    fn sort(&mut self) {
+        for ids in [&mut self.left, &mut self.right] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+    }
 }
 
 /// A join of two keyed collections as one operator of the plan. `combine` gives the result of a left record with a right one, or
@@ -103,7 +112,14 @@ where
             Side::Right(right) => Id::of(right, stamp),
         };
         match id {
-            Ok(id) => self.changes.entry((keyed.hash, keyed.key)).or_default().push((id, keyed.value, diff)),
+            Ok(id) => {
+                let change = (id, keyed.value, diff);
+                match self.changes.entry((keyed.hash, keyed.key)) {
+                    btree_map::Entry::Occupied(mut changes) => changes.get_mut().push(change),
+                    // Of most keys an epoch has one: there is to be room for no more.
+                    btree_map::Entry::Vacant(changes) => drop(changes.insert(vec![change])),
+                }
+            }
             Err(cause) => emit.set_aside(stamp.origin, diff, cause),
         }
     }
@@ -121,10 +137,17 @@ where
                 let mut changed = Changed::default();
                 for (id, record, diff) in changes {
                     match record {
-                        Side::Left(left) => drop((entry.left.change(id, left, diff), changed.left.insert(id))),
-                        Side::Right(right) => drop((entry.right.change(id, right, diff), changed.right.insert(id))),
+                        Side::Left(left) => {
+                            entry.left.change(id, left, diff);
+                            changed.left.push(id);
+                        }
+                        Side::Right(right) => {
+                            entry.right.change(id, right, diff);
+                            changed.right.push(id);
+                        }
                     }
                 }
+                changed.sort();
                 self.rule.say(&entry, &changed, at, &mut saying);
                 changed.left.into_iter().for_each(|id| entry.left.settle(id));
                 changed.right.into_iter().for_each(|id| entry.right.settle(id));

@@ -80,6 +80,7 @@ mod look_up;
 mod map;
 mod map_blocking;
 mod newest;
+mod ordered;
 mod pairs;
 mod pattern;
 mod process;

@@ -7,6 +7,7 @@ use distributary_runtime::key::stable_hash;
 use distributary_runtime::operator::Closing;
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::Diff;
+use std::collections::BTreeSet;
 
 /// Which records meet, and what becomes of those that meet none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ fn say_alone<K, L, R, O>(
     at: &Closing<'_>,
     saying: &mut Saying<'_, K, L, R, O>,
 ) {
-    let mut touched = changed.left.clone();
+    let mut touched: BTreeSet<Id> = changed.left.iter().copied().collect();
     for id in &changed.right {
         let (first, last) = interval.lefts_of(id.time);
         touched.extend(entry.left.between(first, last).map(|(id, _)| *id));

@@ -1,12 +1,11 @@
 //! The two sides of a join, and the records that a key has on them.
 
 use crate::answer::attempt;
+use crate::ordered::Ordered;
 use distributary_runtime::key::stable_hash;
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Data, Diff, Origin, Stamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::ops::Bound;
 
 /// A record of one of the two collections that a join takes.
@@ -62,7 +61,7 @@ impl<L, R> Default for Entry<L, R> {
 
 /// The records of a key on one side, by time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Records<D>(BTreeMap<Id, Held<D>>);
+pub(crate) struct Records<D>(Ordered<Id, Held<D>>);
 
 /// A record, and how many copies of it there are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,26 +92,29 @@ impl<D> Held<D> {
 
 impl<D> Default for Records<D> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(Ordered::default())
     }
 }
 
 impl<D> Records<D> {
     /// Adds copies of a record in the open epoch. What has none left stays until [`Records::settle`].
     pub(crate) fn change(&mut self, id: Id, data: D, diff: Diff) {
-        let held = self.0.entry(id).or_insert(Held { data, copies: 0, change: 0 });
-        held.copies = held.copies.wrapping_add(diff);
-        held.change = held.change.wrapping_add(diff);
+        self.0.change(
+            id,
+            || Held { data, copies: 0, change: 0 },
+            |held| {
+                held.copies = held.copies.wrapping_add(diff);
+                held.change = held.change.wrapping_add(diff);
+            },
+        );
     }
 
     /// The open epoch closes: what it changed of a record is no longer told apart.
     pub(crate) fn settle(&mut self, id: Id) {
-        if let btree_map::Entry::Occupied(mut held) = self.0.entry(id) {
-            held.get_mut().change = 0;
-            if held.get().copies == 0 {
-                held.remove();
-            }
-        }
+        self.0.retain_one(&id, |held| {
+            held.change = 0;
+            held.copies != 0
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -124,7 +126,7 @@ impl<D> Records<D> {
     }
 
     pub(crate) fn remove(&mut self, id: &Id) {
-        self.0.remove(id);
+        self.0.retain_one(id, |_| false);
     }
 
     /// All of them, by time.
@@ -144,16 +146,12 @@ impl<D> Records<D> {
 
     /// The first one.
     pub(crate) fn first(&self) -> Option<&Id> {
-        self.0.keys().next()
+        self.0.first()
     }
 
     /// Removes the first ones, as long as they are `over`.
     pub(crate) fn forget_while(&mut self, over: impl Fn(&Id) -> bool) {
-        while let Some(first) = self.0.first_entry()
-            && over(first.key())
-        {
-            first.remove();
-        }
+        self.0.remove_while(over);
     }
 
     /// Removes all up to this time.

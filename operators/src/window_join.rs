@@ -11,6 +11,7 @@ use distributary_runtime::operator::{Closing, Outputs};
 use distributary_runtime::plan::Retraction;
 use distributary_runtime::time::{EventTime, Watermark};
 use distributary_runtime::update::{Data, Diff};
+use std::collections::BTreeSet;
 
 /// Gives `f(key, left, right)` for every left and every right record of the same key whose times lie in the same window: when the
 /// watermark reaches its end. When one of them comes or goes after that, within the lateness, its pairs do.
@@ -104,7 +105,7 @@ impl Rule for InWindow {
             (start, start + i128::from(self.windows.size_ms) - 1)
         };
         let (first, last) = self.ended(at.before, at.watermark());
-        let mut lefts = changed.left.clone();
+        let mut lefts: BTreeSet<Id> = changed.left.iter().copied().collect();
         lefts.extend(entry.left.between(first, last).map(|(id, _)| *id));
         for window in changed.right.iter().map(|id| self.window_of(id)) {
             let (first, last) = in_window(window);
