@@ -2,8 +2,8 @@
 
 use crate::events::{Auction, Bid, Person, Side};
 use distributary::{
-    Flow, Job, Result, Stream, avg, count, distinct, hopping, hours, job, last_by, max, min, secs, session, sum, top, topic,
-    tumbling, when,
+    Flow, Job, Result, Stream, all_last_by, avg, count, distinct, hopping, hours, job, last_by, max, min, secs, session, sum,
+    top, topic, tumbling, when,
 };
 use std::cmp::Reverse;
 
@@ -46,7 +46,8 @@ const HORIZON_H: u64 = 48;
 /// Whoever is to be forgotten has so long to say so.
 const CORRECTED_H: u64 = 30 * 24;
 
-// As in the benchmark's SQL, a join keeps all that has come: so persons, auctions and bids are tables.
+// As in the benchmark's SQL, a join keeps all that has come: so persons, auctions and bids are tables. Where it is much, only what the
+// answer is made of goes into the join.
 
 fn persons<'s>(flow: &Flow<'s>) -> Result<Stream<'s, Person>> {
     flow.correct_for(hours(CORRECTED_H));
@@ -104,9 +105,10 @@ fn q3(flow: &Flow) -> Result<()> {
 /// What auctions of each category end at.
 #[job(team = "nexmark")]
 fn q4(flow: &Flow) -> Result<()> {
-    let prices = auctions(flow)?.key_by(|a| a.id).join("offers", &bids(flow)?.key_by(|b| b.auction), |id, a, b| {
-        ((*id, a.category), (a.date_time..=a.expires).contains(&b.date_time).then_some(b.price))
-    });
+    let offered = auctions(flow)?.map(|a| (a.id, a.category, a.date_time..=a.expires)).key_by(|a| a.0);
+    let bids = bids(flow)?.map(|b| (b.auction, b.date_time, b.price)).key_by(|b| b.0);
+    let prices = offered
+        .join("offers", &bids, |id, (_, category, open), (_, at, price)| ((*id, *category), open.contains(at).then_some(*price)));
     let ends = prices.filter(|(_, price)| price.is_some()).key_by(|(of, _)| *of).aggregate("ends", max(|(_, price)| *price));
     let averages = ends.key_by(|end| end.key.1).aggregate("averages", avg(|end: &EndOf| end.value.unwrap_or_default()));
     averages.map(|of| line![of.key, of.value]).to(topic(ANSWER));
@@ -132,13 +134,10 @@ fn q5(flow: &Flow) -> Result<()> {
 /// The highest bids of ten seconds.
 #[job(team = "nexmark")]
 fn q7(flow: &Flow) -> Result<()> {
-    let bids = bids(flow)?;
-    let highest = bids.clone().key_by(|_| ()).window(tumbling(secs(10))).aggregate("highest", max(|b: &Bid| b.price)).results();
-    let of_window = highest.as_table().key_by(|of| (of.window.start.0, of.value));
-    let of_bid = bids.key_by(|b| (b.date_time.floor(secs(10)).as_millis(), b.price));
-    let all = of_bid
-        .join("bids of windows", &of_window, |_, b, _| line![b.auction, b.bidder, b.price, b.date_time.as_millis(), b.extra]);
-    all.to(topic(ANSWER));
+    let line_of = |b: &Bid| line![b.auction, b.bidder, b.price, b.date_time.as_millis(), b.extra];
+    let highest = all_last_by(|b: &Bid| b.price, line_of);
+    let windows = bids(flow)?.key_by(|_| ()).window(tumbling(secs(10))).aggregate("highest", highest);
+    windows.flat_map(|of| of.value).to(topic(ANSWER));
     Ok(())
 }
 
@@ -155,22 +154,17 @@ fn q8(flow: &Flow) -> Result<()> {
 /// The bid that wins each auction.
 #[job(team = "nexmark")]
 fn q9(flow: &Flow) -> Result<()> {
-    let offers = auctions(flow)?.key_by(|a| a.id).join("offers", &bids(flow)?.key_by(|b| b.auction), |id, a, b| {
-        let auction = line![
-            id,
-            a.item_name,
-            a.description,
-            a.initial_bid,
-            a.reserve,
-            a.date_time.as_millis(),
-            a.expires.as_millis(),
-            a.seller,
-            a.category,
-            a.extra
-        ];
-        let bid = line![b.auction, b.bidder, b.price, b.date_time.as_millis(), b.extra];
+    let offered = auctions(flow)?.map(|a| {
+        let (begins, ends) = (a.date_time.as_millis(), a.expires.as_millis());
+        let what = line![a.item_name, a.description, a.initial_bid, a.reserve, begins, ends, a.seller, a.category, a.extra];
+        (a.id, a.date_time..=a.expires, what)
+    });
+    let bids = bids(flow)?.map(|b| {
         let rank = (b.price, Reverse(b.date_time), Reverse(b.event_id));
-        (a.date_time..=a.expires).contains(&b.date_time).then(|| (*id, rank, line![auction, bid]))
+        (b.auction, b.date_time, rank, line![b.bidder, b.price, b.date_time.as_millis(), b.extra])
+    });
+    let offers = offered.key_by(|a| a.0).join("offers", &bids.key_by(|b| b.0), |id, (_, open, what), (_, at, rank, bid)| {
+        open.contains(at).then(|| (*id, *rank, line![id, what, id, bid]))
     });
     let wins = offers.flat_map(|offer| offer).key_by(|(id, ..)| *id).aggregate("wins", last_by(|o: &Offer| o.1, |o| o.2.clone()));
     wins.map(|of| of.value).to(topic(ANSWER));

@@ -19,7 +19,8 @@ pub mod timestamp;
 
 pub use distributary_derive::{Event, job};
 pub use distributary_operators::aggregate::{
-    Aggregate, avg, bottom, collect, count, distinct, first_by, frozen, last_by, max, min, percentile, sum, top, when,
+    Aggregate, all_first_by, all_last_by, avg, bottom, collect, count, distinct, first_by, frozen, last_by, max, min, percentile,
+    sum, top, when,
 };
 pub use distributary_operators::{
     Done, KeyedRows, Match, Missing, PerKey, PerWindow, Process, Rounds, Rows, Rules, Side, Turn, Window,
@@ -31,11 +32,6 @@ pub use flow::{
     as_they_come, ask, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
 };
 pub use job::Job;
-/// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
-pub use serde;
-pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
-pub use test_job::TestJob;
-pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 /// Event ids are often UUIDs.
 pub use uuid;
 

@@ -16,6 +16,7 @@
 //! | [`distinct`] | how many different values | all values | takes a copy; with the last the value is gone |
 //! | [`top`], [`bottom`] | the `n` greatest, least values | all values | takes a copy; the next one moves up |
 //! | [`first_by`], [`last_by`] | the first, the last record's value | all values, with their order | takes a copy; the next one follows |
+//! | [`all_first_by`], [`all_last_by`] | all that share the first, the last place | all values, with their order | takes a copy; the next ones follow |
 //! | [`collect`] | all values, sorted | all values | takes a copy |
 //! | [`frozen`] | another aggregate, of which the author says that it tells of nobody | what that keeps | as that says, until the window is over |
 //! | [`when`] | another aggregate, of some of the records | what that keeps | as that says |
@@ -27,6 +28,7 @@
 //!
 //! A tuple of up to six aggregates is an aggregate: `(count(), sum(|p: &Payment| p.cents))`.
 
+mod all_first_last;
 mod avg;
 mod collect;
 mod count;
@@ -42,6 +44,7 @@ mod top;
 mod tuple;
 mod when;
 
+pub use all_first_last::{AllFirstBy, AllLastBy, all_first_by, all_last_by};
 pub use avg::{Avg, avg};
 pub use collect::{Collect, collect};
 pub use count::{Count, count};

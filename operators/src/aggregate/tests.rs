@@ -3,8 +3,8 @@
 //! the oracle works on the survivors alone.
 
 use super::{
-    Aggregate, AggregateError, Group, Measure, Retraction, avg, bottom, collect, count, distinct, first_by, last_by, max, min,
-    percentile, sum, top, type_name, when,
+    Aggregate, AggregateError, Group, Measure, Retraction, all_first_by, all_last_by, avg, bottom, collect, count, distinct,
+    first_by, last_by, max, min, percentile, sum, top, type_name, when,
 };
 use crate::tests::seeded;
 use distributary_runtime::key::encode;
@@ -167,6 +167,19 @@ proptest! {
     }
 
     #[test]
+    fn those_that_share_a_place_are_those_of_the_survivors(history in history()) {
+        let all = (all_first_by(|r: &Record| r.1, |r| r.2), all_last_by(|r: &Record| r.1, |r| (r.0, r.1)));
+        check(&all, &history, |records| {
+            let (least, greatest) = (records.iter().map(|r| r.1).min(), records.iter().map(|r| r.1).max());
+            let mut first: Vec<_> = records.iter().filter(|r| Some(r.1) == least).map(|r| r.2).collect();
+            let mut last: Vec<_> = records.iter().filter(|r| Some(r.1) == greatest).map(|r| (r.0, r.1)).collect();
+            first.sort();
+            last.sort();
+            (first, last)
+        })?;
+    }
+
+    #[test]
     fn all_values_are_those_of_the_survivors(history in history()) {
         check(&(collect(|r: &Record| r.2), collect(|r: &Record| (r.1, r.0))), &history, |records| {
             let mut sums: Vec<_> = records.iter().map(|r| r.2).collect();
@@ -195,7 +208,8 @@ proptest! {
         let extremes = (min(|r: &Record| r.0), max(|r: &Record| r.2), top(2, |r: &Record| r.0), bottom(2, |r: &Record| r.2));
         let values = (distinct(|r: &Record| r.1), collect(|r: &Record| r.2));
         let ends = (first_by(|r: &Record| r.1, |r| r.0), last_by(|r: &Record| r.2, |r| r.1));
-        let all = (linear, extremes, values, ends);
+        let shared = (all_first_by(|r: &Record| r.1, |r| r.0), all_last_by(|r: &Record| r.2, |r| r.1));
+        let all = (linear, extremes, values, ends, shared);
         let mut changes: Vec<_> = records.iter().flat_map(|(r, copies)| [(*r, *copies), (*r, -copies)]).collect();
         // So that one of the retractions may stand before its record.
         changes.rotate_left(turn.index(records.len() * 2));
@@ -212,8 +226,9 @@ proptest! {
         let extremes = (min(|r: &Record| r.0), max(|r: &Record| r.2), top(2, |r: &Record| r.1), bottom(2, |r: &Record| r.2));
         let values = (distinct(|r: &Record| r.1), distinct(|r: &Record| r.2), collect(|r: &Record| r.2));
         let ends = (first_by(|r: &Record| r.1, |r| r.0), last_by(|r: &Record| r.2, |r| r.1));
+        let shared = (all_first_by(|r: &Record| r.1, |r| r.0), all_last_by(|r: &Record| r.2, |r| r.1));
         let few = when(|r: &Record| r.1 < 2, (count(), sum(|r: &Record| r.2), max(|r: &Record| r.0)));
-        let all = (numbers, extremes, values, ends, few);
+        let all = (numbers, extremes, values, ends, shared, few);
         let mut of_parts = vec![Vec::new(); parts];
         for (i, change) in changes.iter().enumerate() {
             of_parts[(i + usize::from(turns[i % turns.len()])) % parts].push(*change);
@@ -347,6 +362,8 @@ fn what_a_pipeline_knows_a_state_by_does_not_change() {
         (known_by(&bottom(3, of)), "bottom(3, i64)", values, Retraction::Complete),
         (known_by(&first_by(of, of)), "first_by(i64, i64)", pairs, Retraction::Complete),
         (known_by(&last_by(of, of)), "last_by(i64, i64)", pairs, Retraction::Complete),
+        (known_by(&all_first_by(of, of)), "all_first_by(i64, i64)", pairs, Retraction::Complete),
+        (known_by(&all_last_by(of, of)), "all_last_by(i64, i64)", pairs, Retraction::Complete),
         (known_by(&collect(of)), "collect(i64)", values, Retraction::Complete),
         (known_by(&(sum(of), count())), "sum(i64), count", "(i128, ())", Retraction::Linear),
     ] {
