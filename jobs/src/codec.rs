@@ -93,6 +93,7 @@ pub fn key_text<T: Serialize>(value: &T) -> Option<Vec<u8>> {
     match serde_json::to_value(value).ok()? {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text.into_bytes()),
+        serde_json::Value::Number(number) => Some(number.to_string().into_bytes()),
         other => serde_json::to_vec(&other).ok(),
     }
 }
@@ -113,7 +114,9 @@ fn check_time(time: EventTime, record: WallTime, max_ahead_ms: i64) -> Result<()
 #[cfg(test)]
 mod tests;
 
-/// A result as JSON.
-pub(crate) fn encode_json<T: Serialize>(data: &T) -> Result<Vec<u8>, String> {
-    serde_json::to_vec(data).map_err(|_| "a result has no JSON form".to_string())
+/// A result as JSON, in no more memory than it takes. `room` is where it grows: it is only there to be used again.
+pub(crate) fn encode_json<T: Serialize>(data: &T, room: &mut Vec<u8>) -> Result<Vec<u8>, String> {
+    room.clear();
+    serde_json::to_writer(&mut *room, data).map_err(|_| "a result has no JSON form".to_string())?;
+    Ok(room.as_slice().into())
 }

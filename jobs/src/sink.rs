@@ -9,6 +9,7 @@ use distributary_runtime::plan::{SinkRole, SinkTarget, Tier, TopicLane};
 use distributary_runtime::sink::Guarantee;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
 
 /// A place for results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +166,7 @@ impl Sink {
                 let (event_time, columns) = (rows.event_time.clone(), rows.columns.clone());
                 (SinkTarget::Table { name, event_time, columns }, Encoding::Row(rows))
             }
-            other => (other, Encoding::Json),
+            other => (other, Encoding::Json(RefCell::default())),
         };
         Ok((of_target(target, role), encoding))
     }
@@ -196,14 +197,15 @@ fn of_target(target: SinkTarget, role: SinkRole) -> Target {
 
 /// How a result is written.
 pub(crate) enum Encoding {
-    Json,
+    /// With room for one result after the other.
+    Json(RefCell<Vec<u8>>),
     Row(Rows),
 }
 
 impl Encoding {
     pub(crate) fn encode<T: Serialize>(&self, data: &T) -> Result<Vec<u8>, String> {
         match self {
-            Self::Json => encode_json(data),
+            Self::Json(room) => encode_json(data, &mut room.borrow_mut()),
             Self::Row(rows) => rows.encode(data),
         }
     }

@@ -19,6 +19,10 @@ use std::time::Duration;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+mod gathered;
+
+use gathered::Gathered;
+
 /// Results of a run, beyond which no further epoch joins it: a bus with one writer is not held up longer.
 const RUN_BYTES_MAX: usize = 1 << 20;
 /// How long a committer waits before it looks whether the pipeline has ended.
@@ -83,7 +87,7 @@ pub fn gather<'s>(
     }
     let bindings = graph.shared().bindings.clone();
     let mut open = graph.shared().worker.start();
-    let mut stash: BTreeMap<Epoch, Vec<OutRecord>> = BTreeMap::new();
+    let mut stash: BTreeMap<Epoch, Gathered> = BTreeMap::new();
     let mut builder = OperatorBuilder::new("lanes".into(), graph.scope());
     let mut input = builder.new_input(records, Exchange::new(move |r: &OutRecord| u64::from(r.partition % lanes)));
     // Nothing is ever sent: the stream's frontier is what the lanes have closed.
@@ -91,16 +95,12 @@ pub fn gather<'s>(
     builder.build(move |mut capabilities| {
         move |frontiers| {
             let _ = &output;
-            input.for_each(|time, batch| stash.entry(*time.time()).or_default().append(batch));
+            input.for_each(|time, batch| stash.entry(*time.time()).or_default().add(batch, lanes));
             while !frontiers[0].less_equal(&open) {
                 let Some(binding) = bindings.get(open) else { break };
-                let mut by_lane: BTreeMap<u32, Vec<OutRecord>> = BTreeMap::new();
-                for record in stash.remove(&open).unwrap_or_default() {
-                    by_lane.entry(record.partition % lanes).or_default().push(record);
-                }
+                let mut gathered = stash.remove(&open).unwrap_or_default();
                 for (lane, sender) in &to {
-                    let mut records = by_lane.remove(lane).unwrap_or_default();
-                    records.sort_unstable_by(OutRecord::canonical);
+                    let records = gathered.take(*lane);
                     let mark = binding.is_checkpoint();
                     // The receiver is gone only when the pipeline ends.
                     let _ = sender.send(LaneEpoch {
