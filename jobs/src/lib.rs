@@ -32,10 +32,23 @@ pub use flow::{
     as_they_come, ask, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
 };
 pub use job::Job;
+/// The allocator of a binary whose `main` is [`main!`]: a record is mostly freed by another thread than made it, which makes the C library's
+/// slow. A binary with a `main` of its own has it with
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: distributary::Allocator = distributary::Allocator;
+/// ```
+pub use tikv_jemallocator::Jemalloc as Allocator;
+/// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
+pub use serde;
+pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
+pub use test_job::TestJob;
+pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 /// Event ids are often UUIDs.
 pub use uuid;
 
-/// The `main` of a team's own binary: its jobs, with all commands.
+/// The `main` of a team's own binary: its jobs, with all commands, and [`Allocator`].
 ///
 /// ```text
 /// distributary::main!(spend, velocity);
@@ -43,6 +56,10 @@ pub use uuid;
 #[macro_export]
 macro_rules! main {
     ($($job:expr),+ $(,)?) => {
+        const _: () = {
+            #[global_allocator]
+            static ALLOCATOR: $crate::Allocator = $crate::Allocator;
+        };
         fn main() -> ::std::process::ExitCode {
             $crate::cli::main(&[$($job),+])
         }
