@@ -32,6 +32,10 @@ pub use flow::{
     as_they_come, ask, begin, between, by_time, daily, hopping, monthly, session, tumbling, within,
 };
 pub use job::Job;
+/// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
+pub use serde;
+pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
+pub use test_job::TestJob;
 /// The allocator of a binary whose `main` is [`main!`]: a record is mostly freed by another thread than made it, which makes the C library's
 /// slow. A binary with a `main` of its own has it with
 ///
@@ -40,10 +44,6 @@ pub use job::Job;
 /// static ALLOCATOR: distributary::Allocator = distributary::Allocator;
 /// ```
 pub use tikv_jemallocator::Jemalloc as Allocator;
-/// So that a team's crate needs no other dependency: `#[serde(crate = "distributary::serde")]` on its types.
-pub use serde;
-pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
-pub use test_job::TestJob;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 /// Event ids are often UUIDs.
 pub use uuid;

@@ -1,17 +1,16 @@
 //! Look-ups against a recomputation: who stands, has the answer of the first epoch since he came that brought one.
 
-use super::restart::check;
-use super::{Multiset, POISON, Record, epochs, history, results_of, value};
+use super::restart::{all, check, stop};
+use super::{Multiset, POISON, Record, epochs, history, results_of, seeded, value};
 use crate::{LookUp, TakenBack, filter, filter_map, key_by, look_up};
 use distributary_runtime::asking::Questions;
 use distributary_runtime::graph::{Collection, Graph};
 use distributary_runtime::operator::Outputs;
-use distributary_runtime::testing::{Step, run, run_rescaled, update};
+use distributary_runtime::testing::{Step, bytes_kept, run, update};
 use distributary_runtime::time::{Epoch, EventTime};
-use distributary_runtime::update::Stamp;
+use distributary_runtime::update::{Diff, Stamp};
 use proptest::prelude::*;
-use proptest::sample::Index;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 type Outcome = Result<i64, String>;
 
@@ -46,38 +45,39 @@ fn build<'s>(
 }
 
 proptest! {
+    #![proptest_config(seeded())]
+
     #[test]
     fn who_stands_has_the_first_answer_since_he_came(steps in asked()) {
         let observed = run(steps.clone(), |graph, input| {
             graph.correct_for(1_000);
             build(graph, &input, 0).results
         });
-        let mut came: BTreeMap<(Stamp, Record), Epoch> = BTreeMap::new();
-        let mut gone = BTreeSet::new();
+        // Of each record that stands, the copies and since when they wait.
+        let mut standing: BTreeMap<(Stamp, Record), (Diff, Epoch)> = BTreeMap::new();
         let mut answers: BTreeMap<(u8, Epoch), (Stamp, Outcome)> = BTreeMap::new();
         let (mut said, mut dead) = (Multiset::default(), Multiset::default());
         for (epoch, updates, ..) in epochs(&steps) {
+            let mut updates = updates.to_vec();
+            updates.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
             for (record, stamp, diff) in updates {
-                match (answer(record), *diff > 0) {
-                    (Some(answer), _) => {
-                        // Of several, the last in the order of origins.
-                        let newest = answers.entry((record.0, epoch)).or_insert((*stamp, answer.clone()));
-                        if newest.0 < *stamp {
-                            *newest = (*stamp, answer);
-                        }
-                    }
-                    (None, true) => drop(came.insert((*stamp, *record), epoch)),
-                    (None, false) => drop(gone.insert((*stamp, *record))),
+                // Of several answers, the last in the order of origins.
+                if let Some(answer) = answer(&record) {
+                    answers.insert((record.0, epoch), (stamp, answer));
+                    continue;
                 }
+                let (copies, _) = standing.entry((stamp, record)).or_insert((0, epoch));
+                *copies += diff;
+                standing.retain(|_, (copies, _)| *copies != 0);
             }
             results_of(&observed, epoch).into_iter().for_each(|(result, stamp, diff)| said.add((result, stamp), diff));
             observed.dead.iter().filter(|(e, _)| *e == epoch).for_each(|(_, letter)| dead.add(letter.origin, letter.diff));
             let (mut expected, mut failed) = (Multiset::default(), Multiset::default());
-            for (at @ (stamp, record), since) in came.iter().filter(|(at, _)| !gone.contains(*at)) {
+            for ((stamp, record), (copies, since)) in &standing {
                 let Some((_, (_, answer))) = answers.range((record.0, *since)..=(record.0, epoch)).next() else { continue };
                 match answer {
-                    Ok(answer) if record.1 != POISON => expected.add(((*record, answer * 100 + record.1), *stamp), 1),
-                    _ => failed.add(at.0.origin, 1),
+                    Ok(answer) if record.1 != POISON => expected.add(((*record, answer * 100 + record.1), *stamp), *copies),
+                    _ => failed.add(stamp.origin, *copies),
                 }
             }
             prop_assert_eq!(&said, &expected, "after epoch {}", epoch);
@@ -86,34 +86,11 @@ proptest! {
     }
 
     #[test]
-    fn look_ups_go_on(steps in asked(), stop in any::<Index>(), corrections in 0_i64..30, fresh in 0_i64..6) {
-        check(steps.clone(), stop, move |graph, input| {
-            graph.correct_for(corrections);
-            build(graph, &input, fresh).results
-        })?;
+    fn look_ups_go_on(steps in asked(), stop in stop(), corrections in 0_i64..30, fresh in 0_i64..6) {
         check(steps, stop, move |graph, input| {
             graph.correct_for(corrections);
-            build(graph, &input, fresh).late
+            all(graph, &build(graph, &input, fresh))
         })?;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
-
-    #[test]
-    fn the_number_of_workers_changes_nothing(steps in asked(), stop in any::<Index>(), before in 1_usize..4, behind in 1_usize..4) {
-        let epochs = stop.index(steps.len()) + 1;
-        let one = run_rescaled(steps.clone(), epochs, (1, 1), |graph, input| {
-            graph.correct_for(50);
-            build(graph, &input, 3).results
-        });
-        let many = run_rescaled(steps, epochs, (before, behind), |graph, input| {
-            graph.correct_for(50);
-            build(graph, &input, 3).results
-        });
-        prop_assert_eq!(one.results, many.results);
-        prop_assert_eq!(one.dead, many.dead);
     }
 }
 
@@ -144,6 +121,6 @@ fn with_the_last_record_of_a_question_goes_its_answer() {
     let observed = run(steps.clone(), |graph, input| build(graph, &input, 1_000).results);
     let said: Vec<_> = observed.results.iter().map(|(epoch, (_, _, diff))| (epoch.0, *diff)).collect();
     assert_eq!(said, [(2, 1), (3, -1)]);
-    let kept = distributary_runtime::testing::bytes_kept(steps[..3].to_vec(), |graph, input| build(graph, &input, 1_000).results);
+    let kept = bytes_kept(steps[..3].to_vec(), |graph, input| build(graph, &input, 1_000).results);
     assert_eq!(kept, 0);
 }

@@ -4,8 +4,8 @@
 use super::window::{How, how, in_hours};
 use super::{Record, history, seeded, value};
 use crate::aggregate::{
-    Aggregate, AggregateError, Retraction, avg, bottom, collect, count, distinct, first_by, frozen, last_by, max, min,
-    percentile, sum, top, when,
+    Aggregate, AggregateError, Retraction, all_first_by, all_last_by, avg, bottom, collect, count, distinct, first_by, frozen,
+    last_by, max, min, percentile, sum, top, when,
 };
 use crate::{Side, Windows, aggregate, daily, fold, hopping, key_by, map, monthly, session, tumbling, union, window};
 use distributary_runtime::graph::{Collection, Graph};
@@ -97,7 +97,13 @@ fn every() -> impl Aggregate<Record, Output: std::fmt::Debug> + Clone + Send + S
     let linear = (count(), sum(value), avg(value), percentile(50.0, value), Balance);
     let kept = (min(value), max(value), distinct(value), top(2, value), bottom(2, value), collect(value));
     let by = |record: &Record| record.1 % 2;
-    (linear, kept, first_by(by, value), last_by(by, value), when(|r: &Record| value(r) > 0, count()), frozen(max(value)))
+    (
+        linear,
+        kept,
+        (first_by(by, value), last_by(by, value), all_first_by(by, value), all_last_by(by, value)),
+        when(|r: &Record| value(r) > 0, count()),
+        frozen(max(value)),
+    )
 }
 
 /// Results and late records of such windows.

@@ -1,7 +1,9 @@
 //! Operators on single records against iterators over the same records.
 
 use super::{Record, history, restart, restart::stop, seeded, value};
-use crate::{branch_of, filter, filter_map, flat_map, key_by, map, split, try_flat_map, try_map, union};
+use crate::{
+    branch_of, filter, filter_map, flat_map, key_by, map, map_blocking, split, try_flat_map, try_map, try_map_blocking, union,
+};
 use distributary_runtime::testing::{Step, run, update};
 use distributary_runtime::time::EventTime;
 use distributary_runtime::update::{Origin, Update};
@@ -54,6 +56,16 @@ proptest! {
             let keyed = key_by(graph, &branch_of(graph, &branches, 1), |(key, _)| *key);
             let few = try_flat_map(graph, &keyed, |keyed| if keyed.key == 1 { Err("one") } else { Ok(Some(keyed.value)) });
             union(graph, &[&many, &few, &input])
+        })?;
+    }
+
+    /// Threads come back in any order.
+    #[test]
+    fn calls_on_threads_go_on(steps in history(), stop in stop()) {
+        restart::check(steps, stop, |graph, input| {
+            let called = map_blocking(graph, &key_by(graph, &input, |(key, _)| *key), 3, |key, of| (*key, value(of)));
+            let keyed = key_by(graph, &called, |(_, value)| *value);
+            try_map_blocking(graph, &keyed, 2, |value, of| if *value == 1 { Err("one") } else { Ok(*of) })
         })?;
     }
 
