@@ -1,21 +1,23 @@
 //! Drops repeated events.
 
+mod seen;
+
 use crate::key_by::{Keyed, key_by};
 use distributary_runtime::error::Error;
 use distributary_runtime::graph::{Collection, Graph, Spec};
-use distributary_runtime::key::{KEY_GROUPS, Key, encode};
+use distributary_runtime::key::{KEY_GROUPS, Key};
 use distributary_runtime::operator::{Closing, Emit, Logic, Order, Outputs, stateful};
 use distributary_runtime::plan::Retraction;
 use distributary_runtime::state::{KeyedState, Snapshot};
 use distributary_runtime::time::{EventTime, Watermark};
-use distributary_runtime::update::{Data, Diff, Stamp, Update};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use distributary_runtime::update::{Data, Diff, Origin, Update};
+use seen::{Now, Print, Seen, Sighting};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives the first record of each event id, with its own stamp, at the close of its epoch.
 ///
-/// First is the order of epochs, and of origins within an epoch. When that record is retracted, the next one of the same
-/// id takes its place. An id is remembered until the watermark has passed the event time of its first record by
+/// First is the order of epochs, and of origins within an epoch. When that record is retracted, which brings it along, the next one of the
+/// same id takes its place: so of a record that stands only a fingerprint is kept, and those that repeat it are kept whole. An id is remembered until the watermark has passed the event time of its first record by
 /// `horizon_ms` and the correction horizon ([`Graph::correct_for`]). A record whose event time is `horizon_ms` or
 /// more behind what its own partition had claimed before it cannot be told from a repeated one: it leaves by [`Outputs::late`], as
 /// does all that comes when its id may be forgotten. So, with event times that do not change when an event is sent again, none passes twice. `name` names the state.
@@ -55,9 +57,12 @@ pub fn dedup<'s, D: Data, I: Key>(
         horizon_ms: horizon_ms.max(1),
         corrections_ms,
         state: KeyedState::new(),
-        expiries: BTreeMap::new(),
-        touched: Vec::new(),
+        room: Vec::new(),
+        has_taken_back: false,
+        epoch: 1,
         watermark: EventTime::MIN,
+        next: 0,
+        due: 0,
     };
     stateful(graph, &keyed, spec, Keyed::group, logic)
 }
@@ -66,78 +71,67 @@ struct Dedup<I, D> {
     horizon_ms: i64,
     /// How much longer an id is remembered for what takes its records back.
     corrections_ms: i64,
+    /// What is forgotten counts as absent, and stays here until it is swept.
     state: KeyedState<I, Seen<D>>,
-    /// When to look whether an id can be forgotten, by the event time it is remembered for. It may name an id that is gone or
-    /// is remembered for another time by now: that one stands here again.
-    expiries: BTreeMap<EventTime, Vec<(u64, I)>>,
-    /// The ids that the open epoch changed, and the record that stood for each before it.
-    touched: Vec<(u64, I, Option<Sighting<D>>)>,
+    /// Where records are encoded.
+    room: Vec<u8>,
+    /// Whether the open epoch has taken back anything.
+    has_taken_back: bool,
+    /// How many epochs were open, this one included.
+    epoch: u64,
     /// The pipeline's watermark before the open epoch.
     watermark: Watermark,
+    /// The key group to sweep next.
+    next: u8,
+    /// How many key groups the watermark says should have been swept.
+    due: usize,
 }
 
-/// What is known of an id.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Seen<D> {
-    /// Its records, in the order of their arrival.
-    sightings: Vec<Sighting<D>>,
-    /// Whether the open epoch has changed it; never in a snapshot, which is between epochs.
-    #[serde(skip)]
-    touched: bool,
-}
+/// In this share of the time that an id is remembered every key group is swept once: so much longer than needed an id takes memory.
+const SWEEPS: i64 = 8;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Sighting<D> {
-    data: D,
-    stamp: Stamp,
-    /// Copies; negative when a retraction came before its record.
-    copies: Diff,
-}
+/// No more slots than these, and a key group, are looked at when an epoch closes, so that no record waits for it longer than a millisecond or two.
+/// What stays is swept when the next ones close.
+const SWEPT_MAX: usize = 32_768;
 
 impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
     type Out = D;
     const ORDER: Order = Order::Canonical;
 
+    fn expect(&mut self, updates: &[Update<Keyed<I, D>>]) {
+        updates.iter().for_each(|(keyed, _, _)| self.state.touch(keyed.hash, &keyed.key));
+    }
+
     fn apply(&mut self, (keyed, stamp, diff): Update<Keyed<I, D>>, emit: &mut Emit<Keyed<I, D>, D>) {
-        if stamp.seen >= stamp.time.plus_ms(self.horizon_ms) || self.watermark >= self.forgotten_from(stamp.time) {
+        let forgotten_from = self.forgotten_from();
+        let is_over = |time| forgotten_from(time) <= self.watermark;
+        if stamp.seen >= stamp.time.plus_ms(self.horizon_ms) || is_over(stamp.time) {
             return emit.refuse_late((keyed, stamp, diff));
         }
-        let Keyed { hash, key, value } = keyed;
-        let touched = &mut self.touched;
-        let init = || Seen { sightings: Vec::with_capacity(1), touched: false };
-        self.state.modify_or_insert_with(hash, &key, init, |seen| {
-            if !std::mem::replace(&mut seen.touched, true) {
-                touched.push((hash, key.clone(), seen.first().cloned()));
+        let print = match Print::of(&keyed.value, stamp, &mut self.room) {
+            Ok(print) => print,
+            Err(cause) => return emit.set_aside(stamp.origin, diff, cause),
+        };
+        let (now, value, has_taken_back) = (Now { epoch: self.epoch, is_over }, keyed.value, &mut self.has_taken_back);
+        self.state.update_owned(keyed.hash, keyed.key, |slot| {
+            if Seen::begin(slot, print, stamp, diff, &now) {
+                return emit.give((value, stamp, 1));
             }
-            seen.add(Sighting { data: value, stamp, copies: diff });
+            let sighting = Sighting { print, data: value, stamp, copies: diff };
+            Seen::take(slot, sighting, &now, |update| {
+                *has_taken_back |= update.2 < 0;
+                emit.give(update);
+            });
         });
     }
 
     fn close(&mut self, at: &Closing<'_>, emit: &mut Emit<Keyed<I, D>, D>) {
-        self.watermark = at.watermark();
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        for (hash, id, before) in touched {
-            let time = self.state.update(hash, &id, |slot| {
-                let Some(seen) = slot else { unreachable!("a touched id is there until the close") };
-                seen.touched = false;
-                let now = seen.first();
-                if !before.as_ref().zip(now).is_some_and(|(a, b)| a.is(b)) {
-                    for (sighting, diff) in before.iter().map(|b| (b, -1)).chain(now.map(|n| (n, 1))) {
-                        emit.give((sighting.data.clone(), sighting.stamp, diff));
-                    }
-                }
-                let time = seen.time();
-                if time.is_none() {
-                    *slot = None;
-                }
-                time
-            });
-            if let Some(time) = time.filter(|time| before.is_none_or(|b| b.stamp.time != *time)) {
-                self.expiries.entry(time).or_default().push((hash, id));
-            }
+        if std::mem::take(&mut self.has_taken_back) {
+            self.net(emit.given());
         }
-        self.purge();
+        self.epoch += 1;
+        self.watermark = at.watermark();
+        self.sweep(at.before);
     }
 
     fn state(&mut self) -> &mut dyn Snapshot {
@@ -146,64 +140,49 @@ impl<I: Key, D: Data> Logic<Keyed<I, D>> for Dedup<I, D> {
 
     fn restored(&mut self, watermark: Watermark) {
         self.watermark = watermark;
-        self.expiries.clear();
-        for (hash, id, seen) in (0..KEY_GROUPS).flat_map(|group| self.state.iter(group as u8)) {
-            if let Some(time) = seen.time() {
-                self.expiries.entry(time).or_default().push((hash, id.clone()));
-            }
-        }
     }
 }
 
 impl<I: Key, D: Data> Dedup<I, D> {
-    /// What the watermark has to be for an id to be forgotten that is remembered for this time.
-    fn forgotten_from(&self, time: EventTime) -> Watermark {
-        time.plus_ms(self.horizon_ms).plus_ms(self.corrections_ms)
+    /// What the watermark has to be for an id to be forgotten that is remembered for some time.
+    fn forgotten_from(&self) -> impl Fn(EventTime) -> Watermark + use<I, D> {
+        let (horizon_ms, corrections_ms) = (self.horizon_ms, self.corrections_ms);
+        move |time| time.plus_ms(horizon_ms).plus_ms(corrections_ms)
     }
 
-    /// Forgets ids whose horizon the watermark has passed.
-    fn purge(&mut self) {
-        while let Some(time) = self.expiries.first_key_value().map(|(time, _)| *time)
-            && self.watermark >= self.forgotten_from(time)
-        {
-            for (hash, id) in self.expiries.remove(&time).unwrap_or_default() {
-                if self.state.get(hash, &id).and_then(Seen::time).is_some_and(|at| at <= time) {
-                    self.state.update(hash, &id, |slot| *slot = None);
-                }
-            }
+    /// Of what an epoch gave and took back only the difference leaves.
+    fn net(&mut self, given: &mut Vec<Update<D>>) {
+        let taken: BTreeSet<Origin> = given.iter().filter(|(.., diff)| *diff < 0).map(|(_, stamp, _)| stamp.origin).collect();
+        let prints = given.iter().map(|(data, stamp, _)| {
+            let print = || Print::of(data, *stamp, &mut self.room).ok();
+            taken.contains(&stamp.origin).then(print).flatten().map(|print| (stamp.origin, print))
+        });
+        let prints: Vec<Option<(Origin, Print)>> = prints.collect();
+        let mut nets: BTreeMap<(Origin, Print), Diff> = BTreeMap::new();
+        for (print, (.., diff)) in prints.iter().zip(given.iter()) {
+            print.map(|print| *nets.entry(print).or_default() += diff);
         }
-    }
-}
-
-impl<D: Data> Seen<D> {
-    /// The record that stands for the id.
-    fn first(&self) -> Option<&Sighting<D>> {
-        self.sightings.iter().find(|s| s.copies > 0)
-    }
-
-    /// The event time that the id is remembered for: that of its first record (of a retraction, if there are only such).
-    fn time(&self) -> Option<EventTime> {
-        self.first().or(self.sightings.first()).map(|s| s.stamp.time)
+        let mut prints = prints.into_iter();
+        given.retain(|(.., diff)| {
+            let Some(net) = prints.next().flatten().and_then(|print| nets.get_mut(&print)) else { return true };
+            let leaves = *net == *diff;
+            *net -= if leaves { *diff } else { 0 };
+            leaves
+        });
     }
 
-    fn add(&mut self, sighting: Sighting<D>) {
-        match self.sightings.iter().position(|s| s.is(&sighting)) {
-            None => self.sightings.push(sighting),
-            Some(i) => {
-                self.sightings[i].copies = self.sightings[i].copies.wrapping_add(sighting.copies);
-                if self.sightings[i].copies == 0 {
-                    self.sightings.remove(i);
-                }
-            }
+    /// Lets go of what is forgotten, in the key groups that are due.
+    fn sweep(&mut self, before: Watermark) {
+        let remembered_ms = self.horizon_ms.saturating_add(self.corrections_ms);
+        let a_group_ms = (remembered_ms / (SWEEPS * KEY_GROUPS as i64)).max(1);
+        let passed = self.watermark.0.div_euclid(a_group_ms).saturating_sub(before.0.div_euclid(a_group_ms));
+        self.due = KEY_GROUPS.min(self.due.saturating_add(usize::try_from(passed).unwrap_or(0)));
+        let (forgotten_from, watermark) = (self.forgotten_from(), self.watermark);
+        let mut swept = 0;
+        while self.due > 0 && swept < SWEPT_MAX {
+            swept += self.state.retain(self.next, |seen| seen.time().is_some_and(|time| forgotten_from(time) > watermark));
+            self.next = self.next.wrapping_add(1);
+            self.due -= 1;
         }
-    }
-}
-
-impl<D: Data> Sighting<D> {
-    /// Whether both are the same record: of the same origin and with the same content (a result of an aggregation keeps its
-    /// origin when it changes). Jobs need not derive `PartialEq` for this; the encoding is compared, rarely.
-    fn is(&self, other: &Self) -> bool {
-        let same = || encode(&self.data).ok().zip(encode(&other.data).ok()).is_some_and(|(a, b)| a == b);
-        self.stamp.origin == other.stamp.origin && same()
     }
 }

@@ -26,8 +26,8 @@
 //!
 //! | operator | gives | state, by key | late | a retraction | cost of a record |
 //! |---|---|---|---|---|---|
-//! | [`dedup`] | the first record of each id | the records of the id, for a time and the horizon | older than that | the next one follows | one look-up |
-//! | [`dedup_last`] | the last record of each id | the same | the same | the one before follows | log *n* |
+//! | [`dedup`] | the first record of each id | a fingerprint of that record, and those that repeated it; for a time and the horizon | older than that | the next one follows | one look-up |
+//! | [`dedup_last`] | the last record of each id | the records of the id, for as long | the same | the one before follows | log *n* |
 //! | [`window()`] of [`tumbling`], [`daily`], [`monthly`] | an [aggregate](aggregate) for each interval of event time | the aggregate's, until lateness and horizon are over | behind the lateness | as the aggregate says | one look-up |
 //! | [`window()`] of [`hopping`] | the same, of intervals that overlap | an aggregate's for each slice | the same, for each window | the same | one look-up; size / slide merges when a window ends |
 //! | [`window()`] of [`session`] | the same, of records that are near each other | an aggregate's for each time that can still part a session | farther back than gap and lateness | the session may fall apart | log *n* |

@@ -42,6 +42,11 @@ impl<D, Out> Emit<D, Out> {
         self.out.push(update);
     }
 
+    /// What has been given and has not left yet: in canonical order all that the epoch gives. An operator may still take of it.
+    pub fn given(&mut self) -> &mut Vec<Update<Out>> {
+        &mut self.out
+    }
+
     /// Refuses an update as late; it goes, unchanged, to the late output.
     pub fn refuse_late(&mut self, update: Update<D>) {
         self.late.push(update);
@@ -266,8 +271,8 @@ const EXPECTED: usize = 64;
 /// Feeds epochs to a logic one after the other.
 struct Driver<D: Data, L: Logic<D>> {
     logic: L,
-    /// Updates of epochs that are not open yet, or (in canonical order) of the open one.
-    stash: BTreeMap<Epoch, Vec<Update<D>>>,
+    /// Updates of epochs that are not open yet, or (in canonical order) of the open one: in batches, as they arrived.
+    stash: BTreeMap<Epoch, Vec<Vec<Update<D>>>>,
     /// The lowest epoch that has not closed.
     open: Epoch,
     watermark: Watermark,
@@ -280,7 +285,12 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
         if L::ORDER == Order::Any && epoch == self.open {
             self.apply(updates);
         } else {
-            self.stash.entry(epoch).or_default().append(updates);
+            let batches = self.stash.entry(epoch).or_default();
+            match batches.last_mut() {
+                // A batch may be a few updates in much memory.
+                Some(last) if last.capacity() - last.len() >= updates.len() => last.append(updates),
+                _ => batches.push(std::mem::take(updates)),
+            }
         }
     }
 
@@ -296,12 +306,9 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
     }
 
     fn close(&mut self, binding: &Binding) {
-        if let Some(mut updates) = self.stash.remove(&self.open) {
-            if L::ORDER == Order::Canonical {
-                // Of a correction the old goes before the new comes: a closure that keeps the first would not take the new.
-                updates.sort_by_key(|(_, stamp, diff)| (*stamp, *diff));
-            }
-            self.apply(&mut updates);
+        if let Some(batches) = self.stash.remove(&self.open) {
+            let batches = if L::ORDER == Order::Canonical { in_order(batches) } else { batches };
+            batches.into_iter().for_each(|mut updates| self.apply(&mut updates));
         }
         self.logic.close(&Closing { binding, before: self.watermark }, &mut self.emit);
         self.watermark = binding.watermark;
@@ -311,9 +318,22 @@ impl<D: Data, L: Logic<D>> Driver<D, L> {
     /// Works ahead on what has already arrived of the epoch that is open now.
     fn take_stashed(&mut self) {
         if L::ORDER == Order::Any
-            && let Some(mut updates) = self.stash.remove(&self.open)
+            && let Some(batches) = self.stash.remove(&self.open)
         {
-            self.take(self.open, &mut updates);
+            batches.into_iter().for_each(|mut updates| self.apply(&mut updates));
         }
     }
+}
+
+/// The updates of an epoch in canonical order; mostly they arrive so.
+fn in_order<D>(mut batches: Vec<Vec<Update<D>>>) -> Vec<Vec<Update<D>>> {
+    // Of a correction the old goes before the new comes: a closure that keeps the first would not take the new.
+    let rank = |(_, stamp, diff): &Update<D>| (*stamp, *diff);
+    if batches.iter().flatten().is_sorted_by_key(rank) {
+        return batches;
+    }
+    let mut updates = Vec::with_capacity(batches.iter().map(Vec::len).sum());
+    batches.iter_mut().for_each(|batch| updates.append(batch));
+    updates.sort_by_key(rank);
+    vec![updates]
 }

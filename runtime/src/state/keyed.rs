@@ -17,6 +17,7 @@ use crate::update::Data;
 use bytes::Bytes;
 use parts::Parts;
 use slot::{Mark, Settle, ShortHash, Slot, Table, live};
+use std::borrow::Cow;
 
 /// A table keeps its memory until it is emptier than 1/4; it is then cut to twice its content, so that it does not grow again
 /// at once.
@@ -98,6 +99,26 @@ impl<K: Key, V: Data> KeyedState<K, V> {
         self.update_in((), hash, key, change)
     }
 
+    /// As [`KeyedState::update`], for a key that is not needed any more: a new one is not cloned.
+    #[inline]
+    pub fn update_owned<R>(&mut self, hash: u64, key: K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
+        self.change((), hash, Cow::Owned(key), change)
+    }
+
+    /// Removes what `stays` does not want of a key group, as [`KeyedState::clear`] does; it is asked in arbitrary order. Returns the number
+    /// of slots that had to be looked at.
+    pub fn retain(&mut self, group: u8, stays: impl Fn(&V) -> bool) -> usize {
+        let (number, generation) = (usize::from(group), self.generation);
+        let Some((_, tables)) = self.parts.0.first_mut() else { return 0 };
+        let (table, group) = (&mut tables[number], &mut self.groups[number]);
+        let slots = table.len();
+        table.retain(|slot| slot.value.as_ref().is_none_or(&stays) || group.clear(slot, (), generation));
+        if table.is_empty() {
+            *table = Table::new();
+        }
+        slots
+    }
+
     /// Changes the value of a key in place, after putting `init()` there if there is none.
     pub fn modify_or_insert_with<R>(
         &mut self,
@@ -157,13 +178,18 @@ impl<K: Key, V: Data, P: Key + Copy> KeyedState<K, V, P> {
     /// nothing. If `change` panics, the value is as it left it.
     #[inline]
     pub fn update_in<R>(&mut self, part: P, hash: u64, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
+        self.change(part, hash, Cow::Borrowed(key), change)
+    }
+
+    #[inline]
+    fn change<R>(&mut self, part: P, hash: u64, key: Cow<'_, K>, change: impl FnOnce(&mut Option<V>) -> R) -> R {
         let number = usize::from(key_group(hash));
         let (table, group, hash) = (&mut self.parts.of_new(part)[number], &mut self.groups[number], ShortHash::of(hash));
-        let Ok(mut entry) = table.find_entry(hash.spread(), |slot| slot.hash == hash && slot.key == *key) else {
+        let Ok(mut entry) = table.find_entry(hash.spread(), |slot| slot.hash == hash && slot.key == *key.as_ref()) else {
             let mut value = None;
             let result = change(&mut value);
             if value.is_some() {
-                let slot = Slot { key: key.clone(), value, hash, mark: Mark::new(self.generation, false) };
+                let slot = Slot { key: key.into_owned(), value, hash, mark: Mark::new(self.generation, false) };
                 self.parts.of_new(part)[number].insert_unique(hash.spread(), slot, |slot| slot.hash.spread());
                 group.counts.live += 1;
                 group.counts.dirty += 1;

@@ -17,7 +17,10 @@ type Model = BTreeMap<u64, String>;
 type Chains = BTreeMap<u8, Vec<Bytes>>;
 
 fn set(state: &mut State, key: u64, value: Option<String>) {
-    state.update(stable_hash(&key), &key, |v| *v = value);
+    match key % 2 {
+        0 => state.update(stable_hash(&key), &key, |v| *v = value),
+        _ => state.update_owned(stable_hash(&key), key, |v| *v = value),
+    }
 }
 
 fn contents(state: &State) -> Model {
@@ -58,6 +61,8 @@ fn restored(chains: &Chains) -> State {
 enum Op {
     Set(u8, u8),
     Remove(u8),
+    /// Keeps of the group of a key what has not this length.
+    Retain(u8, u8),
     Begin,
     Drain,
     DrainAll,
@@ -69,6 +74,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => (any::<u8>(), any::<u8>()).prop_map(|(k, v)| Op::Set(k, v)),
         10 => any::<u8>().prop_map(Op::Remove),
+        3 => (any::<u8>(), 0_u8..5).prop_map(|(k, len)| Op::Retain(k, len)),
         4 => Just(Op::Begin),
         4 => Just(Op::Drain),
         2 => Just(Op::DrainAll),
@@ -119,6 +125,12 @@ impl Run {
             Op::Remove(k) => {
                 set(&mut self.state, key(*k), None);
                 self.model.remove(&key(*k));
+            }
+            Op::Retain(k, len) => {
+                let group = key_group(stable_hash(&key(*k)));
+                let stays = |v: &String| v.len() != usize::from(*len);
+                self.state.retain(group, stays);
+                self.model.retain(|k, v| key_group(stable_hash(k)) != group || stays(v));
             }
             Op::Begin if self.pending.is_none() => {
                 self.state.begin_snapshot();
