@@ -136,7 +136,7 @@ fn q5(flow: &Flow) -> Result<()> {
 fn q7(flow: &Flow) -> Result<()> {
     let line_of = |b: &Bid| line![b.auction, b.bidder, b.price, b.date_time.as_millis(), b.extra];
     let highest = all_last_by(|b: &Bid| b.price, line_of);
-    let windows = bids(flow)?.key_by(|_| ()).window(tumbling(secs(10))).aggregate("highest", highest);
+    let windows = bids(flow)?.key_by(|_| ()).window(tumbling(secs(10))).aggregate("highest", highest).results();
     windows.flat_map(|of| of.value).to(topic(ANSWER));
     Ok(())
 }
