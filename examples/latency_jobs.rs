@@ -43,10 +43,6 @@ enum Lane {
     Tail,
 }
 
-/// As in any binary of a team.
-#[global_allocator]
-static ALLOCATOR: distributary::Allocator = distributary::Allocator;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     distributary::cli::main_with(&[relay, spend, relay_tail, spend_tail], args.words())

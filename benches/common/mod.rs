@@ -11,10 +11,6 @@ pub(crate) mod table;
 use distributary_runtime::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// As in any binary of a team; so the loops by hand have it as well.
-#[global_allocator]
-static ALLOCATOR: distributary::Allocator = distributary::Allocator;
-
 /// The flags of a bench: `--name number`.
 pub(crate) struct Flags(BTreeMap<String, f64>);
 

@@ -17,6 +17,11 @@ mod table;
 pub mod test_job;
 pub mod timestamp;
 
+/// A record is mostly freed by another thread than made it, which the C library's allocator is slow at.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub use distributary_derive::{Event, job};
 pub use distributary_operators::aggregate::{
     Aggregate, all_first_by, all_last_by, avg, bottom, collect, count, distinct, first_by, frozen, last_by, max, min, percentile,
@@ -36,19 +41,11 @@ pub use job::Job;
 pub use serde;
 pub use sink::{Sink, json_lines, memory, stdout, table, topic, upsert};
 pub use test_job::TestJob;
-/// The allocator of a binary whose `main` is [`main!`]: a record is mostly freed by another thread than made it, which makes the C library's
-/// slow. A binary with a `main` of its own has it with
-///
-/// ```
-/// #[global_allocator]
-/// static ALLOCATOR: distributary::Allocator = distributary::Allocator;
-/// ```
-pub use tikv_jemallocator::Jemalloc as Allocator;
 pub use timestamp::{Timestamp, days, hours, millis, mins, secs};
 /// Event ids are often UUIDs.
 pub use uuid;
 
-/// The `main` of a team's own binary: its jobs, with all commands, and [`Allocator`].
+/// The `main` of a team's own binary: its jobs, with all commands.
 ///
 /// ```text
 /// distributary::main!(spend, velocity);
@@ -56,10 +53,6 @@ pub use uuid;
 #[macro_export]
 macro_rules! main {
     ($($job:expr),+ $(,)?) => {
-        const _: () = {
-            #[global_allocator]
-            static ALLOCATOR: $crate::Allocator = $crate::Allocator;
-        };
         fn main() -> ::std::process::ExitCode {
             $crate::cli::main(&[$($job),+])
         }

@@ -108,10 +108,6 @@ enum Sink {
     Table,
 }
 
-/// As in any binary of a team.
-#[global_allocator]
-static ALLOCATOR: distributary::Allocator = distributary::Allocator;
-
 fn main() -> ExitCode {
     // Any word that is no flag is a command of the job's own binary.
     if std::env::args().nth(1).is_some_and(|first| !first.starts_with('-')) {
