@@ -16,8 +16,8 @@ use crate::time::{Clock, Epoch};
 use crate::update::Data;
 use crate::user_code::catch;
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use std::collections::BTreeSet;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ const TURN: Duration = Duration::from_millis(100);
 /// Pause after a question that was not answered, or a bus that did not, and its doubling's end.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Answers that are published in one go.
-const ANSWERS_MAX: usize = 1_000;
+/// Questions that lie ready for who asks, and answers for who publishes, in one go if there are so many.
+const READY_MAX: usize = 1_024;
 /// Questions under way at a time, unless the job says.
 const AT_ONCE: usize = 8;
 /// How often a question is asked, unless the job says.
@@ -110,8 +110,8 @@ pub struct Questions<Q> {
 struct Asker {
     /// Encoded questions.
     sender: Sender<Vec<u8>>,
-    /// Those that are not asked as long as a replay may bring the answer.
-    held: BTreeSet<Vec<u8>>,
+    /// Those that are not asked yet: a replay may bring the answer, or too many lie ready. It is looked at when an epoch closes.
+    held: VecDeque<Vec<u8>>,
     bound: Epoch,
     reports: Reports,
 }
@@ -124,14 +124,14 @@ impl<Q: Key> Questions<Q> {
     }
 
     pub(crate) fn to<A: Data>(service: &Service<Q, A>, asking: Asking) -> Self {
-        let (sender, questions) = unbounded();
-        let (answered, answers) = unbounded();
+        let (sender, questions) = bounded(READY_MAX);
+        let (answered, answers) = bounded(READY_MAX);
         let reports = asking.reports.clone();
         for _ in 0..service.at_once.div_ceil(asking.peers) {
             let (service, questions, answered, reports) = (service.clone(), questions.clone(), answered.clone(), reports.clone());
             spawn("asker", &reports.clone(), move || ask(&service, &questions, &answered, &reports));
         }
-        let (bound, held) = (asking.bound, BTreeSet::new());
+        let (bound, held) = (asking.bound, VecDeque::new());
         spawn("answers", &reports.clone(), move || publish(&asking, &answers));
         Self { asker: Some(Asker { sender, held, bound, reports }), of: PhantomData }
     }
@@ -145,14 +145,18 @@ impl<Q: Key> Questions<Q> {
         reports.questions(begun.len() as i64 - ended.len() as i64);
         let bytes = |question: &Q| encode(question).unwrap_or_else(|_| panic!("a key must be encodable"));
         held.extend(begun.iter().map(bytes));
-        if !held.is_empty() {
-            for question in ended {
-                held.remove(&bytes(question));
-            }
+        if !held.is_empty() && !ended.is_empty() {
+            let ended: BTreeSet<Vec<u8>> = ended.iter().map(bytes).collect();
+            held.retain(|question| !ended.contains(question));
         }
-        if epoch >= *bound {
+        while epoch >= *bound
+            && let Some(question) = held.pop_front()
+        {
             // The receivers are gone only when the pipeline ends.
-            std::mem::take(held).into_iter().for_each(|question| drop(sender.send(question)));
+            if let Err(TrySendError::Full(question)) = sender.try_send(question) {
+                held.push_front(question);
+                break;
+            }
         }
     }
 }
@@ -207,7 +211,7 @@ fn publish(asking: &Asking, answers: &Receiver<Answered>) -> Result<()> {
             let (key, value) = (Some(Bytes::from(question)), Some(Bytes::from(answer)));
             NewRecord { partition, timestamp: now, key, value, headers: Vec::new() }
         };
-        let records: Vec<_> = std::iter::once(first).chain(answers.try_iter().take(ANSWERS_MAX - 1)).map(record).collect();
+        let records: Vec<_> = std::iter::once(first).chain(answers.try_iter().take(READY_MAX - 1)).map(record).collect();
         let mut wait = RETRY_MIN;
         while let Err(error) = durable(Step::AnswerPublish, || bus.produce(topic.id, records.clone())) {
             let error = Error::from(error);

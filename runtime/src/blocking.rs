@@ -8,8 +8,8 @@ use crate::key::key_group;
 use crate::time::Epoch;
 use crate::update::{Data, DeadLetter, Diff, Stamp, Update};
 use crate::user_code::catch;
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::BTreeMap;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use timely::container::CapacityContainerBuilder;
@@ -18,6 +18,9 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
+
+/// Calls that lie ready for a thread, and results for the worker.
+const READY_MAX: usize = 256;
 
 /// What is called.
 type Call<D, Out> = dyn Fn(&D) -> Result<Out, String> + Send + Sync;
@@ -83,6 +86,7 @@ pub fn on_threads<'s, D: Data, Out: Data>(
                 of.returned.push((stamp, diff, result));
                 of.waits_for -= 1;
             }
+            pool.iter_mut().for_each(Pool::hand_out);
             for (_, mut of) in open.extract_if(.., |_, of| of.waits_for == 0 && of.records.is_empty()) {
                 of.returned.sort_by_key(|(stamp, diff, _)| (*stamp, *diff));
                 let (mut results, mut letters) = (Vec::new(), Vec::new());
@@ -124,9 +128,15 @@ struct Returned<Out> {
     result: Result<Out, String>,
 }
 
+/// What is to be called on a thread, in order. The epochs in flight bound it.
+struct Queue<D> {
+    ready: Sender<Task<D>>,
+    waiting: VecDeque<Task<D>>,
+}
+
 /// Threads, each with a queue of its own.
 struct Pool<D, Out> {
-    queues: Vec<Sender<Task<D>>>,
+    threads: Vec<Queue<D>>,
     returned: Receiver<Returned<Out>>,
     /// Nobody waits any more.
     over: Arc<AtomicBool>,
@@ -134,10 +144,10 @@ struct Pool<D, Out> {
 
 impl<D: Data, Out: Data> Pool<D, Out> {
     fn start(threads: usize, call: &Arc<Call<D, Out>>, activator: &SyncActivator) -> std::io::Result<Self> {
-        let (to, returned) = unbounded();
-        let mut pool = Self { queues: Vec::new(), returned, over: Arc::default() };
+        let (to, returned) = bounded(READY_MAX);
+        let mut pool = Self { threads: Vec::new(), returned, over: Arc::default() };
         for _ in 0..threads.max(1) {
-            let (queue, tasks) = unbounded::<Task<D>>();
+            let (ready, tasks) = bounded::<Task<D>>(READY_MAX);
             let (call, to, over, activator) = (call.clone(), to.clone(), pool.over.clone(), activator.clone());
             std::thread::Builder::new().name("dst-blocking".into()).spawn(move || {
                 for Task { epoch, data, stamp, diff } in tasks {
@@ -150,15 +160,27 @@ impl<D: Data, Out: Data> Pool<D, Out> {
                     let _ = activator.activate();
                 }
             })?;
-            pool.queues.push(queue);
+            pool.threads.push(Queue { ready, waiting: VecDeque::new() });
         }
         Ok(pool)
     }
 
-    fn call(&self, hash: u64, task: Task<D>) {
-        let queue = (hash % self.queues.len() as u64) as usize;
-        // A thread ends only behind its queue.
-        let _ = self.queues[queue].send(task);
+    fn call(&mut self, hash: u64, task: Task<D>) {
+        let thread = (hash % self.threads.len() as u64) as usize;
+        self.threads[thread].waiting.push_back(task);
+    }
+
+    /// Gives the threads what they have room for. There will be more when something has returned.
+    fn hand_out(&mut self) {
+        for Queue { ready, waiting } in &mut self.threads {
+            while let Some(task) = waiting.pop_front() {
+                // A thread ends only behind its queue.
+                if let Err(TrySendError::Full(task)) = ready.try_send(task) {
+                    waiting.push_front(task);
+                    break;
+                }
+            }
+        }
     }
 }
 

@@ -224,5 +224,5 @@ fn calls_on_threads_keep_the_order_of_a_key() {
     }
     assert!(OVERLAPPED.load(Ordering::SeqCst), "calls of different keys run beside each other");
     t.delete("u1");
-    assert_eq!(t.rows("l.checked").len(), 54 - 11);
+    assert_eq!(t.rows("l.checked").len(), 54 - 12);
 }

@@ -213,7 +213,7 @@ impl<Q: Key, V: Data, A: Data, F> Asked<Q, V, A, F> {
 }
 
 /// What comes in.
-type Heard<Q, V, A> = Side<Keyed<Q, V>, Keyed<Q, Result<A, String>>>;
+pub(super) type Heard<Q, V, A> = Side<Keyed<Q, V>, Keyed<Q, Result<A, String>>>;
 
 impl<Q, V, A, O, F> Logic<Heard<Q, V, A>> for Asked<Q, V, A, F>
 where

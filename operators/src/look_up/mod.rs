@@ -6,7 +6,7 @@ use crate::joining::corrections;
 use crate::key_by::Keyed;
 use crate::side::Side;
 use crate::with_broadcast::TakenBack;
-use asked::{Asked, Entry};
+use asked::{Asked, Entry, Heard};
 use distributary_runtime::asking::Questions;
 use distributary_runtime::graph::{Collection, Graph, Spec};
 use distributary_runtime::input::Input;
@@ -75,7 +75,7 @@ pub fn look_up<'s, Q: Key, V: Data, A: Data, O: Data>(
     let detail = format!("{fresh}{}{}", taken_back.describe(), corrections(graph));
     let spec = Spec::new("look_up", detail).with_state::<Q, Entry<V, A>>(name);
     let spec = spec.corrected(Retraction::Complete, graph.horizon());
-    let route = |side: &Side<Keyed<Q, V>, Keyed<Q, Result<A, String>>>| match side {
+    let route = |heard: &Heard<Q, V, A>| match heard {
         Side::Left(record) => record.group(),
         Side::Right(answer) => answer.group(),
     };

@@ -5,7 +5,7 @@ use crate::dedup;
 use distributary_runtime::graph::Graph;
 use distributary_runtime::testing::{Step, bytes_kept, run, run_rescaled, update};
 use distributary_runtime::time::EventTime;
-use distributary_runtime::update::{Stamp, Update};
+use distributary_runtime::update::{Diff, Stamp, Update};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::{Correction, Horizon, Node, NodeId, Plan, Retraction, SourceNode, Sta
 
 /// A plan that reads events about somebody, or about nobody, and counts them.
 fn plan(has_subject: bool, windows: &[(&str, Option<Correction>)]) -> Plan {
-    let source = SourceNode { source: 0, topic: "payments".into(), delay_ms: 0, has_subject };
+    let source = SourceNode { source: 0, topic: "payments".into(), delay_ms: 0, has_subject, is_answers: false };
     let mut nodes = vec![node(0, "source", Some(source))];
     for (name, correction) in windows {
         let state = Some(StateNode { name: (*name).into(), types: String::new() });
