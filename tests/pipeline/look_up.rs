@@ -35,7 +35,7 @@ struct Seen {
 }
 
 /// Another answer for each call; none for one address.
-fn other_each_time(ip: &String) -> Result<u64, &'static str> {
+fn other_each_time(ip: &str) -> Result<u64, &'static str> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let call = CALLS.fetch_add(1, Ordering::SeqCst);
     if ip == "nowhere" { Err("no such address") } else { Ok(call) }
@@ -49,8 +49,8 @@ fn seen(login: &Login, answer: &u64) -> Seen {
 fn answered(flow: &Flow) -> Result<()> {
     flow.correct_for(days(1));
     let logins = flow.read::<Login>()?.key_by(|l| l.ip.clone());
-    logins.clone().look_up("once", ask(other_each_time).attempts(1), seen).to(topic("l.once"));
-    logins.look_up("fresh", ask(other_each_time).attempts(1).fresh_for(mins(1)), seen).to(topic("l.fresh"));
+    logins.clone().look_up("once", ask(|ip: &String| other_each_time(ip)).attempts(1), seen).to(topic("l.once"));
+    logins.look_up("fresh", ask(|ip: &String| other_each_time(ip)).attempts(1).fresh_for(mins(1)), seen).to(topic("l.fresh"));
     Ok(())
 }
 
@@ -138,7 +138,7 @@ fn a_fresh_answer_serves_many_and_others_are_asked_for_again() {
 }
 
 /// Two calls at once at most, which take a while.
-fn slow(user: &String) -> Result<u64, &'static str> {
+fn slow(user: &str) -> Result<u64, &'static str> {
     static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
     let now = UNDER_WAY.fetch_add(1, Ordering::SeqCst);
     std::thread::park_timeout(std::time::Duration::from_millis(2));
@@ -150,7 +150,7 @@ fn slow(user: &String) -> Result<u64, &'static str> {
 fn scores(flow: &Flow) -> Result<()> {
     flow.read::<rig::Payment>()?
         .key_by(|p| format!("{} {}", p.user, p.id))
-        .look_up("score", ask(slow).at_once(2), |p, score| (p.id, *score))
+        .look_up("score", ask(|user: &String| slow(user)).at_once(2), |p, score| (p.id, *score))
         .to(topic("l.scores"));
     Ok(())
 }

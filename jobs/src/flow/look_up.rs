@@ -59,7 +59,7 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// #[event(topic = "logins", id = "login", time = "at", subject = "user_id")]
     /// struct Login { login: u64, user_id: String, ip: String, at: Timestamp }
     ///
-    /// fn country(ip: &String) -> Result<String, &'static str> {
+    /// fn country(ip: &str) -> Result<String, &'static str> {
     ///     // A call of a service would stand here.
     ///     if ip.starts_with("10.") { Ok("AT".into()) } else { Err("no such address") }
     /// }
@@ -68,7 +68,7 @@ impl<'s, K: Key, V: Data> KeyedStream<'s, K, V> {
     /// fn abroad(flow: &Flow) -> Result<()> {
     ///     flow.read::<Login>()?
     ///         .key_by(|l| l.ip.clone())
-    ///         .look_up("country", ask(country).attempts(2).fresh_for(mins(10)), |l, country| (l.login, country.clone()))
+    ///         .look_up("country", ask(|ip: &String| country(ip)).attempts(2).fresh_for(mins(10)), |l, country| (l.login, country.clone()))
     ///         .to(topic("fraud.abroad"));
     ///     Ok(())
     /// }
