@@ -14,13 +14,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is measured beside the queries: reading and decoding alone, and with what every query does before anything else.
-pub(crate) const PARTS: [(&str, Job); 6] = [
+pub(crate) const PARTS: [(&str, Job); 8] = [
     ("read bids", Job::new("read-bids", "nexmark", "", |flow| bids(flow, read))),
     ("read offers", Job::new("read-offers", "nexmark", "", |flow| auctions(flow, read).and_then(|()| bids(flow, read)))),
     ("read sellers", Job::new("read-sellers", "nexmark", "", |flow| auctions(flow, read).and_then(|()| persons(flow, read)))),
+    (
+        "read all",
+        Job::new("read-all", "nexmark", "", |flow| {
+            persons(flow, read).and_then(|()| auctions(flow, read)).and_then(|()| bids(flow, read))
+        }),
+    ),
     ("dedup bids", Job::new("dedup-bids", "nexmark", "", |flow| bids(flow, dedup))),
     ("dedup offers", Job::new("dedup-offers", "nexmark", "", |flow| auctions(flow, dedup).and_then(|()| bids(flow, dedup)))),
     ("dedup sellers", Job::new("dedup-sellers", "nexmark", "", |flow| auctions(flow, dedup).and_then(|()| persons(flow, dedup)))),
+    (
+        "dedup all",
+        Job::new("dedup-all", "nexmark", "", |flow| {
+            persons(flow, dedup).and_then(|()| auctions(flow, dedup)).and_then(|()| bids(flow, dedup))
+        }),
+    ),
 ];
 
 /// What becomes of a stream before everything in it is dropped.

@@ -30,27 +30,34 @@ use std::collections::BTreeMap;
 use std::process::{self, Stdio};
 
 /// What is measured, in this order: its name, and what it begins with, of which the reading comes first.
-const CASES: [(&str, &[&str]); 23] = [
+const CASES: [(&str, &[&str]); 30] = [
     ("read bids", &[]),
     ("read offers", &[]),
     ("read sellers", &[]),
+    ("read all", &[]),
     ("dedup bids", &["read bids"]),
     ("dedup offers", &["read offers"]),
     ("dedup sellers", &["read sellers"]),
+    ("dedup all", &["read all"]),
     ("q0", BIDS),
     ("q1", BIDS),
     ("q2", BIDS),
     ("q14", BIDS),
     ("q21", BIDS),
     ("q22", BIDS),
+    ("q13", BIDS),
     ("q12e", BIDS),
     ("q7", BIDS),
     ("q5", BIDS),
+    ("q11", BIDS),
     ("q3", SELLERS),
     ("q8", SELLERS),
     ("q20", OFFERS),
     ("q4", OFFERS),
     ("q9", OFFERS),
+    ("q23s", ALL),
+    ("q15", BIDS),
+    ("q16", BIDS),
     ("q17", BIDS),
     ("q18", BIDS),
     ("q19", BIDS),
@@ -61,6 +68,8 @@ const BIDS: &[&str] = &["read bids", "dedup bids"];
 const OFFERS: &[&str] = &["read offers", "dedup offers"];
 /// Persons and auctions.
 const SELLERS: &[&str] = &["read sellers", "dedup sellers"];
+/// Persons, auctions and bids.
+const ALL: &[&str] = &["read all", "dedup all"];
 
 const COLUMNS: [&str; 15] = [
     "query",

@@ -1,7 +1,7 @@
 //! A marketplace made up: the kinds and sizes of events, the hot auctions, sellers and bidders of the benchmark's own generator.
 
 use crate::common::pipeline::Place;
-use crate::events::{Auction, Bid, Person};
+use crate::events::{Auction, Bid, Person, Side};
 use distributary::Event;
 use distributary_runtime::bus::{BusError, NewRecord, PartitionOffsets, Topic};
 use distributary_runtime::error::{Error, Result};
@@ -18,6 +18,9 @@ const BEGIN_MS: u64 = 1_709_101_800_000;
 const DISORDER_MS: u64 = 500;
 /// What comes last in each partition is so much later that every window closes.
 const LAST_AFTER_MS: u64 = 3_600_000;
+/// Of the table beside auctions, these keys are there: every third.
+const SIDE_KEYS: u64 = 10_000;
+const SIDE_STEP: usize = 3;
 const FIRST_ID: u64 = 1_000;
 /// One of so many auctions, sellers and bidders at a time is hot.
 const HOT_EVERY: u64 = 100;
@@ -66,7 +69,8 @@ impl Market {
             let (_, record) = self.record(index, self.time_ms(self.events) + LAST_AFTER_MS)?;
             bus.produce(topics[topic].id, vec![NewRecord { partition: Some(partition), ..record }])?;
         }
-        Ok(())
+        let sides: Vec<NewRecord> = (0..SIDE_KEYS).step_by(SIDE_STEP).map(side).collect::<Result<_>>()?;
+        place.publish(&place.topic(Side::TOPIC)?, sides.into_iter())
     }
 
     /// When an event happened.
@@ -155,6 +159,12 @@ fn bid(group: u64, random: &mut Random) -> String {
         r#""auction":{},"bidder":{bidder},"price":{price},"channel":"{channel}","url":"https://www.nexmark.com/{path}/item.htm?query=1{id}","extra":"{extra}""#,
         FIRST_ID + auction
     )
+}
+
+fn side(key: u64) -> Result<NewRecord> {
+    let text = format!(r#"{{"key":{key},"since":0,"value":"side-{key}"}}"#);
+    let key = key_of::<Side>(&text)?.map(Into::into);
+    Ok(NewRecord { partition: None, timestamp: WallTime(0), key, value: Some(text.into()), headers: vec![] })
 }
 
 /// One of the newest persons.

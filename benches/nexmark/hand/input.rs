@@ -1,12 +1,12 @@
 //! Reads topics to their ends, on the thread that calls.
 
 use crate::common::pipeline::Place;
-use crate::events::{Auction, Bid, Person};
+use crate::events::{Auction, Bid, Person, Side};
 use crate::market::found;
 use distributary::{Event, Timestamp};
 use distributary_runtime::bus::{Consumer, Offset, Record};
 use distributary_runtime::error::{Error, Result};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub(crate) enum Item {
     Person(Person),
     Auction(Auction),
     Bid(Bid),
+    Side(Side),
     /// Nothing before this time, in milliseconds, comes any more.
     Passed(i64),
 }
@@ -65,6 +66,21 @@ impl Input {
         Ok(Self { topics: topics.iter().map(open).collect::<Result<_>>()? })
     }
 
+    /// Reads the table beside auctions to its end, ahead of everything else.
+    pub(crate) fn sides(&mut self) -> Result<HashMap<u64, String>> {
+        let mut sides = HashMap::new();
+        for topic in self.topics.iter_mut().filter(|topic| topic.name == Side::TOPIC) {
+            while topic.has_more() {
+                topic.poll(Repeated::Kept, &mut |item| {
+                    if let Item::Side(side) = item {
+                        sides.insert(side.key, side.value);
+                    }
+                })?;
+            }
+        }
+        Ok(sides)
+    }
+
     /// Hands over every event, and whenever it is known, how far event time has come.
     pub(crate) fn each(&mut self, repeated: Repeated, mut take: impl FnMut(Item)) -> Result<()> {
         while self.topics.iter().any(TopicInput::has_more) {
@@ -93,6 +109,7 @@ impl TopicInput {
                 let (id, time, item) = match self.name.as_str() {
                     Person::TOPIC => event(record, |p: &Person| (p.event_id, p.date_time), Item::Person)?,
                     Auction::TOPIC => event(record, |a: &Auction| (a.event_id, a.date_time), Item::Auction)?,
+                    Side::TOPIC => event(record, |s: &Side| (s.key, s.since), Item::Side)?,
                     _ => event(record, |b: &Bid| (b.event_id, b.date_time), Item::Bid)?,
                 };
                 *newest = (*newest).max(time.as_millis());

@@ -7,7 +7,7 @@ use distributary::Timestamp;
 use distributary_runtime::error::Result;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// The fields of a line.
 macro_rules! line {
@@ -16,6 +16,7 @@ macro_rules! line {
 
 const WINDOW_MS: i64 = 10_000;
 const SLICE_MS: i64 = 2_000;
+const GAP_MS: i64 = 10_000;
 const DAY_MS: i64 = 86_400_000;
 const BEST: usize = 10;
 
@@ -211,7 +212,7 @@ pub(super) fn q8(input: &mut Input, out: &mut Writer) -> Result<()> {
                 }
             }
         }
-        Item::Bid(_) => {}
+        _ => {}
     })
 }
 
@@ -241,6 +242,57 @@ fn rank(b: &Bid) -> (i64, Reverse<Timestamp>, Reverse<u64>) {
     (b.price, Reverse(b.date_time), Reverse(b.event_id))
 }
 
+/// Of each bidder the sessions that are open, most often one; and when to look whether one of them has ended.
+pub(super) fn q11(input: &mut Input, out: &mut Writer) -> Result<()> {
+    struct Session {
+        first: i64,
+        last: i64,
+        count: u64,
+    }
+    let mut open: HashMap<u64, Vec<Session>> = HashMap::new();
+    let mut looks: BinaryHeap<Reverse<(i64, u64)>> = BinaryHeap::new();
+    input.each(Repeated::Dropped, |item| match item {
+        Item::Bid(b) => {
+            let at = b.date_time.as_millis();
+            let sessions = open.entry(b.bidder).or_default();
+            if sessions.is_empty() {
+                looks.push(Reverse((at + GAP_MS, b.bidder)));
+            }
+            let mut session = Session { first: at, last: at, count: 1 };
+            sessions.retain(|other| {
+                let is_apart = at >= other.last + GAP_MS || other.first >= at + GAP_MS;
+                if !is_apart {
+                    session.first = session.first.min(other.first);
+                    session.last = session.last.max(other.last);
+                    session.count += other.count;
+                }
+                is_apart
+            });
+            sessions.push(session);
+        }
+        Item::Passed(watermark) => {
+            while let Some(&Reverse((at, bidder))) = looks.peek()
+                && at <= watermark
+            {
+                looks.pop();
+                let Some(sessions) = open.get_mut(&bidder) else { continue };
+                sessions.retain(|Session { first, last, count }| {
+                    let (end, is_open) = (last + GAP_MS, last + GAP_MS > watermark);
+                    if !is_open {
+                        out.row(&line![bidder, count, first, end]);
+                    }
+                    is_open
+                });
+                match sessions.iter().map(|session| session.last + GAP_MS).min() {
+                    Some(end) => looks.push(Reverse((end, bidder))),
+                    None => drop(open.remove(&bidder)),
+                }
+            }
+        }
+        _ => {}
+    })
+}
+
 pub(super) fn q12e(input: &mut Input, out: &mut Writer) -> Result<()> {
     let mut windows: BTreeMap<i64, HashMap<u64, u64>> = BTreeMap::new();
     input.each(Repeated::Dropped, |item| match item {
@@ -256,6 +308,15 @@ pub(super) fn q12e(input: &mut Input, out: &mut Writer) -> Result<()> {
     })
 }
 
+pub(super) fn q13(input: &mut Input, out: &mut Writer) -> Result<()> {
+    let sides = input.sides()?;
+    bids(input, |b| {
+        if let Some(side) = sides.get(&(b.auction % 10_000)) {
+            out.row(&line![b.auction, b.bidder, b.price, b.date_time.as_millis(), side]);
+        }
+    })
+}
+
 pub(super) fn q14(input: &mut Input, out: &mut Writer) -> Result<()> {
     bids(input, |b| {
         if (1_000_000_001..50_000_000_000).contains(&(b.price * 908)) {
@@ -268,6 +329,59 @@ pub(super) fn q14(input: &mut Input, out: &mut Writer) -> Result<()> {
             out.row(&line![b.auction, b.bidder, euros(b.price), time, b.date_time.as_millis(), b.extra, letters]);
         }
     })
+}
+
+/// Of all, of the low, the middle and the high: how many bids, bidders and auctions; as bits, among which each was seen.
+#[derive(Default)]
+struct Ranks {
+    counts: [[u64; 4]; 3],
+    bidders: HashMap<u64, u8>,
+    auctions: HashMap<u64, u8>,
+}
+
+impl Ranks {
+    fn take(&mut self, b: &Bid) {
+        let rank = 1 + usize::from(b.price >= 10_000) + usize::from(b.price >= 1_000_000);
+        let bits = 1 | 1 << rank;
+        let new = |seen: &mut u8| bits & !std::mem::replace(seen, *seen | bits);
+        let (bidder, auction) =
+            (new(self.bidders.entry(b.bidder).or_default()), new(self.auctions.entry(b.auction).or_default()));
+        for (counts, new) in self.counts.iter_mut().zip([bits, bidder, auction]) {
+            for of in [0, rank] {
+                counts[of] += u64::from(new >> of & 1);
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        self.counts.as_flattened().iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+pub(super) fn q15(input: &mut Input, out: &mut Writer) -> Result<()> {
+    let mut days: HashMap<i64, Ranks> = HashMap::new();
+    bids(input, |b| days.entry(b.date_time.as_millis().div_euclid(DAY_MS)).or_default().take(&b))?;
+    for (day, ranks) in days {
+        let text = Timestamp::from_millis(day * DAY_MS).to_string();
+        out.row(&line![&text[..10], ranks.line()]);
+    }
+    Ok(())
+}
+
+/// Of a day the time of its last bid, which has the day and its last minute.
+pub(super) fn q16(input: &mut Input, out: &mut Writer) -> Result<()> {
+    let mut days: HashMap<(String, i64), (Timestamp, Ranks)> = HashMap::new();
+    bids(input, |mut b| {
+        let channel = std::mem::take(&mut b.channel);
+        let (last, ranks) = days.entry((channel, b.date_time.as_millis().div_euclid(DAY_MS))).or_default();
+        *last = b.date_time.max(*last);
+        ranks.take(&b);
+    })?;
+    for ((channel, _), (last, ranks)) in days {
+        let text = last.to_string();
+        out.row(&line![channel, &text[..10], &text[11..16], ranks.line()]);
+    }
+    Ok(())
 }
 
 pub(super) fn q17(input: &mut Input, out: &mut Writer) -> Result<()> {
@@ -356,5 +470,40 @@ pub(super) fn q22(input: &mut Input, out: &mut Writer) -> Result<()> {
         let mut folders = b.url.split('/').skip(3).map(str::to_string);
         let mut folder = || folders.next().unwrap_or_default();
         out.row(&line![b.auction, b.bidder, b.price, b.channel, folder(), folder(), folder()]);
+    })
+}
+
+/// Whoever bids and sells: what bids, under what name, and what for sale.
+pub(super) fn q23s(input: &mut Input, out: &mut Writer) -> Result<()> {
+    #[derive(Default)]
+    struct Somebody {
+        name: Option<String>,
+        bids: Vec<u64>,
+        auctions: Vec<u64>,
+    }
+    let mut all: HashMap<u64, Somebody> = HashMap::new();
+    let mut say = |name: &Option<String>, bids: &[u64], auctions: &[u64]| {
+        let Some(name) = name else { return };
+        for bid in bids {
+            auctions.iter().for_each(|auction| out.row(&line![bid, name, auction]));
+        }
+    };
+    input.each(Repeated::Dropped, |item| match item {
+        Item::Person(p) => {
+            let of = all.entry(p.id).or_default();
+            of.name = Some(p.name);
+            say(&of.name, &of.bids, &of.auctions);
+        }
+        Item::Bid(b) => {
+            let of = all.entry(b.bidder).or_default();
+            of.bids.push(b.event_id);
+            say(&of.name, &[b.event_id], &of.auctions);
+        }
+        Item::Auction(a) => {
+            let of = all.entry(a.seller).or_default();
+            of.auctions.push(a.id);
+            say(&of.name, &of.bids, &[a.id]);
+        }
+        _ => {}
     })
 }
