@@ -87,7 +87,7 @@ fn what_brings_rows_of_a_view_together_is_a_key_too() {
         view(graph, "all", |_| EventTime::MIN, |v| v.of("scores", &rows));
     });
     assert!(
-        said.starts_with("view_input `scores`: `(i64, distributary_operators::tests::keys::Score)` cannot be a key"),
+        said.starts_with("view_input `all.scores`: `(i64, distributary_operators::tests::keys::Score)` cannot be a key"),
         "{said}"
     );
 }
