@@ -135,7 +135,7 @@ fn bid(group: u64, random: &mut Random) -> String {
     let newest = (group + 1) * AUCTIONS - 1;
     // Every other bid is for the hot auction, three of four are the hot bidder's.
     let auction = match random.below(2) {
-        0 => newest.saturating_sub(random.below(OPEN_AUCTIONS)),
+        0 => newest - random.below(OPEN_AUCTIONS.min(newest + 1)),
         _ => newest / HOT_EVERY * HOT_EVERY,
     };
     let bidder = match random.below(4) {
@@ -169,7 +169,7 @@ fn side(key: u64) -> Result<NewRecord> {
 
 /// One of the newest persons.
 fn person_of(group: u64, random: &mut Random) -> u64 {
-    FIRST_ID + group.saturating_sub(random.below(ACTIVE_PERSONS))
+    FIRST_ID + group - random.below(ACTIVE_PERSONS.min(group + 1))
 }
 
 fn key_of<E: Event + for<'a> Deserialize<'a>>(text: &str) -> Result<Option<Vec<u8>>> {
